@@ -1,0 +1,211 @@
+/*
+ * bm.h: the public interface of the native core.
+ *
+ * Purpose.    Facts and digests of executables, in bulk: one open and one read of each file serve
+ *             format detection, the ELF, PE and Mach-O readers and every digest.
+ * Ownership.  The caller owns what it passes in and may release it when the call returns. A block
+ *             (bm_block) is owned by whoever holds it, until bm_block_free.
+ * Threads.    Reader and hashes keep no global state beyond a table chosen once at load time; any
+ *             number of threads may call them. A batch is driven by one thread; its workers are its
+ *             own.
+ * Strings.    Never NUL-terminated. A bm_str or bm_list is an offset into the arena of the block
+ *             that holds the record; an absent one has off == BM_NONE.
+ * Stability.  Numbers of statuses, issues and formats are pinned: add at the end, never renumber.
+ *
+ * The region between the two markers below is read by cffi as it stands (build_ffi.py): plain C
+ * declarations and integer #defines only.
+ */
+#ifndef BM_H
+#define BM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define BM_API __attribute__((visibility("default")))
+#else
+#define BM_API
+#endif
+
+/* cdef begin */
+
+#define BM_ABI 1
+#define BM_NONE 0xffffffff
+
+/* What a file is, by its first bytes. */
+#define BM_FORMAT_OTHER 0
+#define BM_FORMAT_EMPTY 1
+#define BM_FORMAT_ELF 2
+#define BM_FORMAT_PE 3
+#define BM_FORMAT_MACHO 4
+#define BM_FORMAT_MACHO_FAT 5
+#define BM_FORMAT_SCRIPT 6
+#define BM_FORMAT_ARCHIVE 7 /* "!<arch>\n" */
+
+/* What a directory entry is (lstat). */
+#define BM_KIND_UNKNOWN 0
+#define BM_KIND_REGULAR 1
+#define BM_KIND_DIRECTORY 2
+#define BM_KIND_SYMLINK 3
+#define BM_KIND_FIFO 4
+#define BM_KIND_SOCKET 5
+#define BM_KIND_CHARDEV 6
+#define BM_KIND_BLOCKDEV 7
+
+/* Status of one file. errno, where there is one, stands beside it. */
+#define BM_STATUS_OK 0
+#define BM_STATUS_OPEN 1       /* could not be opened */
+#define BM_STATUS_STAT 2       /* could not be examined */
+#define BM_STATUS_READ 3       /* a read failed; `offset` says where */
+#define BM_STATUS_CHANGED 4    /* size, mtime or ctime differ after the read */
+#define BM_STATUS_SHRANK 5     /* end of file before the size that was there at open */
+#define BM_STATUS_NOT_REGULAR 6 /* named explicitly, but not a regular file: never opened */
+#define BM_STATUS_NOMEM 7
+#define BM_STATUS_CANCELLED 8
+#define BM_STATUS_ESCAPES 9    /* a symlink component leads out of the root */
+#define BM_STATUS_MALFORMED 10 /* read in full, but facts carry issues; the first is in `issue` */
+#define BM_STATUS_DIRECTORY 11 /* a directory could not be listed */
+
+/* What is wrong with a file's structure, from the specification's point of view. */
+#define BM_ISSUE_NONE 0
+#define BM_ISSUE_SHORT_HEADER 1       /* file ends inside the ELF (PE, Mach-O) header */
+#define BM_ISSUE_BAD_CLASS 2
+#define BM_ISSUE_BAD_DATA 3
+#define BM_ISSUE_BAD_IDENT_VERSION 4
+#define BM_ISSUE_BAD_VERSION 5
+#define BM_ISSUE_BAD_EHSIZE 6
+#define BM_ISSUE_BAD_PHENTSIZE 7
+#define BM_ISSUE_PHDRS_PAST_EOF 8
+#define BM_ISSUE_TOO_MANY_PHDRS 9
+#define BM_ISSUE_BAD_SHENTSIZE 10
+#define BM_ISSUE_SHDRS_PAST_EOF 11
+#define BM_ISSUE_SEGMENT_PAST_EOF 12
+#define BM_ISSUE_FILESZ_OVER_MEMSZ 13
+#define BM_ISSUE_ADDRESS_OVERFLOW 14
+#define BM_ISSUE_LOADS_OVERLAP 15     /* address ranges of two LOADs intersect */
+#define BM_ISSUE_LOADS_UNSORTED 16
+#define BM_ISSUE_BAD_INTERP 17        /* size < 2, > 4096, past EOF, or not NUL-terminated */
+#define BM_ISSUE_SECOND_INTERP 18
+#define BM_ISSUE_DYNAMIC_PAST_EOF 19
+#define BM_ISSUE_DYNAMIC_NO_NULL 20
+#define BM_ISSUE_BAD_STRTAB 21        /* DT_STRTAB/DT_STRSZ not inside a LOAD's file bytes */
+#define BM_ISSUE_BAD_STRING 22        /* an offset outside the string table, or no NUL */
+#define BM_ISSUE_BAD_VERNEED 23
+#define BM_ISSUE_BAD_VERDEF 24
+#define BM_ISSUE_BAD_HASH 25          /* GNU_HASH or HASH unusable */
+#define BM_ISSUE_BAD_SYMTAB 26
+#define BM_ISSUE_BAD_NOTE 27
+#define BM_ISSUE_BAD_PROPERTY 28
+#define BM_ISSUE_BAD_BUILDINFO 29
+#define BM_ISSUE_BAD_ALIGN 30         /* p_align not 0, 1 or a power of two, or not congruent to it */
+#define BM_ISSUE_CAPPED 31            /* a count in the file exceeded what is kept; see the caps */
+#define BM_ISSUE_BAD_PE 32
+#define BM_ISSUE_BAD_MACHO 33
+#define BM_ISSUE_AMBIGUOUS_VADDR 34   /* a table's address is covered by two LOADs */
+
+/* What to compute. */
+#define BM_WANT_FACTS 1
+#define BM_WANT_SYMBOLS 2   /* dynamic symbols, defined and undefined (implies facts) */
+#define BM_WANT_SHA256 4
+#define BM_WANT_SHA512 8
+#define BM_WANT_SHA1 16
+#define BM_WANT_ALL_ENTRIES 32 /* trees: report directories and special files too */
+
+typedef struct { uint32_t off, len; } bm_str;
+typedef struct { uint32_t off, count; } bm_list; /* items lie at arena + off, which is 8-aligned */
+
+typedef struct { uint64_t offset; uint32_t code; uint32_t detail; } bm_issue;
+
+typedef struct {
+    uint32_t type, flags;
+    uint64_t offset, vaddr, paddr, filesz, memsz, align;
+} bm_segment;
+
+typedef struct { bm_str library, version; uint32_t hash; uint16_t flags, index; } bm_verneed;
+typedef struct { bm_str name; uint32_t hash; uint16_t flags, index; } bm_verdef;
+
+typedef struct {
+    bm_str name;
+    uint64_t value, size;
+    uint16_t section;      /* st_shndx; 0: undefined */
+    uint16_t version;      /* versym as found (bit 15: hidden); 0 where there is none */
+    uint8_t info, other;   /* st_info, st_other as found */
+    uint8_t pad[2];
+} bm_symbol;
+
+typedef struct { bm_str name; uint32_t type; bm_str desc; uint32_t pad; } bm_note;
+
+typedef struct { uint32_t cputype, cpusubtype; uint64_t offset, size; bm_str go_version, go_modinfo; } bm_fat_arch;
+
+/* page-size verdicts: index 0 is 4K, 1 is 16K, 2 is 64K */
+typedef struct {
+    uint32_t format;
+    uint32_t issue_first;            /* code of the first issue, or 0 */
+    bm_list issues;                  /* bm_issue, at most BM_MAX_ISSUES */
+    /* header (ELF; for PE and Mach-O: machine, type, flags, entry where they have a counterpart) */
+    uint8_t elf_class, elf_data, ident_version, osabi, abiversion, ident_pad_set;
+    uint8_t go_format;               /* 0 none, 1 pointers, 2 inline */
+    uint8_t class_by_layout;         /* 1 or 2: the class whose e_ehsize/e_phentsize the header has; 0 neither */
+    uint16_t type, machine, machine_le, machine_be; /* machine by EI_DATA; then read as either order */
+    uint32_t version, flags, ehsize, phentsize, phnum, shentsize, shnum, shstrndx; /* counts reconciled (PN_XNUM …) */
+    uint32_t phnum_raw, interp_count;
+    uint64_t entry, phoff, shoff, file_size;
+    uint64_t described_end;          /* end of the last byte that header, segments or sections claim */
+    /* program headers */
+    bm_list segments;                /* bm_segment */
+    uint8_t page_incongruent[3];     /* some LOAD: (vaddr - offset) mod page != 0 */
+    uint8_t page_overlap[3];         /* LOADs share a page with other offset delta or permissions */
+    uint8_t has_load, has_dynamic;
+    uint64_t load_low, load_high;    /* address range of the LOADs: lowest vaddr, highest vaddr + memsz */
+    uint64_t max_align_common;       /* largest power of two p for which every LOAD is congruent, at most 2^30 */
+    bm_str interp; uint64_t interp_offset;
+    uint8_t stack_present, stack_flags, relro, textrel, bind_now, pie, static_pie, has_relr;
+    uint8_t has_symtab, has_debug, has_eh_frame_hdr, truncated, has_sections, has_tls, has_init_array, pad0;
+    /* dynamic section */
+    bm_list needed;                  /* bm_str */
+    bm_str soname, rpath, runpath;
+    uint64_t dt_flags, dt_flags_1;
+    bm_list verneeds, verdefs;
+    uint32_t symbol_count;           /* dynamic symbols by hash table, whether or not asked for */
+    uint32_t has_gnu_hash, has_sysv_hash, verneed_num;
+    bm_list symbols;                 /* bm_symbol, only with BM_WANT_SYMBOLS */
+    /* notes */
+    bm_list notes;                   /* bm_note: every note of the PT_NOTE segments, capped */
+    bm_str build_id, go_build_id;
+    uint8_t abi_tag_present, property_present, property_unsorted, pad1;
+    uint32_t abi_os, abi_major, abi_minor, abi_patch;
+    uint32_t x86_isa_needed, x86_isa_used, x86_feature_1_and, aarch64_feature_1_and;
+    /* Go build info */
+    bm_str go_version, go_modinfo;   /* modinfo without its sentinels */
+    /* scripts: the first line after "#!", without its newline, at most 4096 bytes */
+    bm_str shebang;
+    /* PE and Mach-O */
+    bm_list fat;                     /* bm_fat_arch */
+    uint32_t pe_subsystem, pe_characteristics, macho_filetype, macho_cpusubtype;
+} bm_facts;
+
+typedef struct {
+    bm_str path;                     /* as given; in a tree: relative to the root that was given */
+    uint32_t root;                   /* index of the root in the order they were added */
+    uint32_t kind, status, error;    /* error: errno or 0 */
+    uint32_t issue;                  /* first issue where status is MALFORMED */
+    uint32_t facts;                  /* arena offset of a bm_facts (8-aligned), or BM_NONE */
+    uint64_t offset;                 /* where a read failed or an issue lies */
+    uint64_t size, mtime_ns, device, inode;
+    uint32_t mode, uid, gid, have;   /* have: the BM_WANT_SHA… bits whose digests are valid */
+    bm_str target;                   /* of a symlink */
+    uint8_t sha256[32], sha512[64], sha1[20];
+    uint32_t pad;
+} bm_record;
+
+typedef struct bm_block {
+    struct bm_block *next;           /* for the queue; of no meaning to the caller */
+    uint32_t count, capacity;
+    bm_record *records;
+    uint8_t *arena;
+    uint64_t arena_len, arena_capacity;
+} bm_block;
+
+/* cdef end */
+
+#endif
