@@ -1,0 +1,191 @@
+"""Every exception: a stable code, an exit status, what happened, why, and what to do.
+
+Codes follow the stages: BM1xx configuration, 2xx plan and toolchain, 3xx build, 4xx scan,
+5xx checks, 6xx preflight, 7xx trust and verification, 8xx images and registry, 9xx release.
+Findings (rule violations in an artifact) share the number space but are values, not exceptions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_FINDINGS = 1
+EXIT_USAGE = 2
+EXIT_MISSING = 3
+EXIT_BUILD = 4
+EXIT_SIGNING = 5
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+
+
+class BuildmatrixError(Exception):
+    """The root of all errors that a user can act on."""
+
+    code: ClassVar[str] = "BM000"
+    exit_status: ClassVar[int] = EXIT_INTERNAL
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """The error as a person reads it: one line, then why and fix where there are any."""
+        lines = [f"{self.code} {self.what}"]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong in matrix.toml: where, what was found, what is allowed."""
+
+    key: str
+    got: str
+    expected: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """One line: key path, got and expected, and a suggestion where there is one."""
+        text = f"{self.key}: got {self.got}, expected {self.expected}"
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class MatrixError(BuildmatrixError):
+    """matrix.toml has problems; all of them travel together."""
+
+    code = "BM101"
+    exit_status = EXIT_USAGE
+
+    def __init__(self, path: str, problems: tuple[Problem, ...]) -> None:
+        count = f"{len(problems)} problem" + ("" if len(problems) == 1 else "s")
+        super().__init__(
+            f"{path}: {count}\n" + "\n".join(f"  {problem}" for problem in problems),
+            fix=f"edit {path}; `buildmatrix schema` prints every key with its type and default",
+        )
+        self.problems = problems
+
+
+class MatrixMissing(BuildmatrixError):
+    """There is no matrix.toml where one was looked for, or it cannot be read."""
+
+    code = "BM102"
+    exit_status = EXIT_USAGE
+
+
+class MatrixSyntax(BuildmatrixError):
+    """matrix.toml is not TOML."""
+
+    code = "BM103"
+    exit_status = EXIT_USAGE
+
+
+class UsageError(BuildmatrixError):
+    """A command was given something it cannot work with."""
+
+    code = "BM104"
+    exit_status = EXIT_USAGE
+
+
+class NothingSelected(BuildmatrixError):
+    """A selection matched no cell of the matrix."""
+
+    code = "BM201"
+    exit_status = EXIT_MISSING
+
+
+class ToolMissing(BuildmatrixError):
+    """A compiler or program that the plan needs is not there and cannot be provided."""
+
+    code = "BM202"
+    exit_status = EXIT_MISSING
+
+
+class CompilerMismatch(BuildmatrixError):
+    """A C compiler emits code for another machine than the target's, or none at all."""
+
+    code = "BM203"
+    exit_status = EXIT_MISSING
+
+
+class VersionUnknown(BuildmatrixError):
+    """The project's version cannot be derived from git."""
+
+    code = "BM204"
+    exit_status = EXIT_USAGE
+
+
+class SourceMissing(BuildmatrixError):
+    """The Go module, or a package in it, that the matrix names is not there."""
+
+    code = "BM205"
+    exit_status = EXIT_USAGE
+
+
+class BuildFailed(BuildmatrixError):
+    """A compiler ran and gave up; its command and output travel along."""
+
+    code = "BM301"
+    exit_status = EXIT_BUILD
+
+    def __init__(
+        self, what: str, *, command: tuple[str, ...] = (), output: str = "", why: str = "", fix: str = ""
+    ) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.command = command
+        self.output = output
+
+
+class DiskFull(BuildmatrixError):
+    """No space was left while an artifact or a record was written; what was there before still is."""
+
+    code = "BM302"
+    exit_status = EXIT_BUILD
+
+
+class DistUnwritable(BuildmatrixError):
+    """The output directory cannot be written."""
+
+    code = "BM303"
+    exit_status = EXIT_BUILD
+
+
+class CommandTimeout(BuildmatrixError):
+    """A program ran longer than it was allowed to."""
+
+    code = "BM304"
+    exit_status = EXIT_BUILD
+
+
+class NotReproducible(BuildmatrixError):
+    """Two builds of one cell from the same inputs differ."""
+
+    code = "BM305"
+    exit_status = EXIT_FINDINGS
+
+
+class ScanFailed(BuildmatrixError):
+    """A file could not be read in full."""
+
+    code = "BM401"
+    exit_status = EXIT_FINDINGS
+
+
+class NativeMissing(BuildmatrixError):
+    """The compiled core is not importable."""
+
+    code = "BM402"
+    exit_status = EXIT_MISSING
+
+
+class RecordInvalid(BuildmatrixError):
+    """A record in dist/ is not what its writer writes."""
+
+    code = "BM701"
+    exit_status = EXIT_FINDINGS

