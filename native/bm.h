@@ -102,6 +102,9 @@
 #define BM_ISSUE_BAD_PE 32
 #define BM_ISSUE_BAD_MACHO 33
 #define BM_ISSUE_AMBIGUOUS_VADDR 34   /* a table's address is covered by two LOADs */
+#define BM_ISSUE_DYNAMIC_ELSEWHERE 35 /* PT_DYNAMIC's address (which loaders use) and offset disagree */
+#define BM_ISSUE_SECTION_PAST_EOF 36
+#define BM_ISSUE_BAD_DYNAMIC 37       /* tags without which a table cannot be found or bounded */
 
 /* What to compute. */
 #define BM_WANT_FACTS 1
@@ -110,6 +113,38 @@
 #define BM_WANT_SHA512 8
 #define BM_WANT_SHA1 16
 #define BM_WANT_ALL_ENTRIES 32 /* trees: report directories and special files too */
+
+/*
+ * Caps: what a file claims about itself is kept up to these. Past one, the facts keep what came before
+ * and carry BM_ISSUE_CAPPED with the count that was claimed.
+ */
+#define BM_MAX_ISSUES 32
+#define BM_MAX_SEGMENTS 2048        /* the kernel refuses more than 1170 (ELF64) or 2048 (ELF32) */
+#define BM_MAX_DYNAMIC 65536        /* entries of the dynamic section that are looked at */
+#define BM_MAX_NEEDED 4096
+#define BM_MAX_VERSIONS 65536       /* needs, and again definitions */
+#define BM_MAX_SYMBOLS 16777216
+#define BM_MAX_NOTES 4096
+#define BM_MAX_NOTE_DESC 4096       /* bytes of one descriptor */
+#define BM_MAX_STRING 65536         /* bytes of one string, symbol names excepted */
+#define BM_MAX_STRINGS 8388608      /* bytes of all strings of one file, symbol names excepted */
+#define BM_MAX_INTERP 4096          /* PATH_MAX, as in the kernel's load_elf_binary */
+#define BM_MAX_SHEBANG 4096
+#define BM_MAX_MODINFO 16777216     /* bytes of Go module information */
+#define BM_MAX_GO_VERSION 4096
+#define BM_MAX_FAT 42               /* a larger "count" is the version of a Java class file */
+#define BM_MAX_PE_SECTIONS 96       /* the Windows loader's limit */
+#define BM_MAX_LOAD_COMMANDS 4096
+
+/*
+ * Whose eyes an ELF file is read with. SPEC believes EI_CLASS and EI_DATA. The others force class and
+ * byte order, as a kernel does, which looks at neither (low byte: class, high byte: data).
+ */
+#define BM_VIEW_SPEC 0
+#define BM_VIEW_ELF32_LE 0x0101
+#define BM_VIEW_ELF64_LE 0x0102
+#define BM_VIEW_ELF32_BE 0x0201
+#define BM_VIEW_ELF64_BE 0x0202
 
 typedef struct { uint32_t off, len; } bm_str;
 typedef struct { uint32_t off, count; } bm_list; /* items lie at arena + off, which is 8-aligned */
@@ -149,6 +184,8 @@ typedef struct {
     uint16_t type, machine, machine_le, machine_be; /* machine by EI_DATA; then read as either order */
     uint32_t version, flags, ehsize, phentsize, phnum, shentsize, shnum, shstrndx; /* counts reconciled (PN_XNUM …) */
     uint32_t phnum_raw, interp_count;
+    uint8_t read_class, read_data;   /* the view the facts were read with; 0 where the header was unusable */
+    uint8_t pad0[6];
     uint64_t entry, phoff, shoff, file_size;
     uint64_t described_end;          /* end of the last byte that header, segments or sections claim */
     /* program headers */
@@ -159,8 +196,8 @@ typedef struct {
     uint64_t load_low, load_high;    /* address range of the LOADs: lowest vaddr, highest vaddr + memsz */
     uint64_t max_align_common;       /* largest power of two p for which every LOAD is congruent, at most 2^30 */
     bm_str interp; uint64_t interp_offset;
-    uint8_t stack_present, stack_flags, relro, textrel, bind_now, pie, static_pie, has_relr;
-    uint8_t has_symtab, has_debug, has_eh_frame_hdr, truncated, has_sections, has_tls, has_init_array, pad0;
+    uint8_t stack_present, stack_flags, relro, textrel, bind_now, pie, static_pie, has_relr; /* see elf_dynamic.c for pie */
+    uint8_t has_symtab, has_debug, has_eh_frame_hdr, truncated, has_sections, has_tls, has_init_array, pad1;
     /* dynamic section */
     bm_list needed;                  /* bm_str */
     bm_str soname, rpath, runpath;
@@ -172,7 +209,7 @@ typedef struct {
     /* notes */
     bm_list notes;                   /* bm_note: every note of the PT_NOTE segments, capped */
     bm_str build_id, go_build_id;
-    uint8_t abi_tag_present, property_present, property_unsorted, pad1;
+    uint8_t abi_tag_present, property_present, property_unsorted, pad2;
     uint32_t abi_os, abi_major, abi_minor, abi_patch;
     uint32_t x86_isa_needed, x86_isa_used, x86_feature_1_and, aarch64_feature_1_and;
     /* Go build info */
@@ -205,6 +242,62 @@ typedef struct bm_block {
     uint8_t *arena;
     uint64_t arena_len, arena_capacity;
 } bm_block;
+
+/*
+ * Read the facts of one open file. `want` is a set of BM_WANT_FACTS and BM_WANT_SYMBOLS, `view` one of
+ * BM_VIEW_…; the descriptor's position is neither used nor moved. Returns a block with one record and
+ * no path, which the caller frees, or NULL where memory ran out, with *error = ENOMEM. What is wrong
+ * with the file stands in the record's status; its facts are absent unless status is OK or MALFORMED.
+ */
+bm_block *bm_scan_fd(int fd, uint32_t want, uint32_t view, int *error);
+
+/* The same from bytes in memory, which need to live only until the call returns. */
+bm_block *bm_scan_memory(const uint8_t *data, size_t length, uint32_t want, uint32_t view, int *error);
+
+/* Release a block and its arena; NULL is allowed. */
+void bm_block_free(bm_block *block);
+
+/* Hashing. `want` is one BM_WANT_SHA… bit everywhere. */
+#define BM_HASH_OK 0
+#define BM_HASH_UNKNOWN 1   /* not one of the three algorithms */
+#define BM_HASH_NOMEM 2
+
+typedef struct bm_context bm_context;
+
+/*
+ * Known-answer test of every kernel that this CPU can run. Returns 0, or the BM_WANT_SHA… bit of the
+ * algorithm that failed, with the kernel's name in *kernel.
+ */
+uint32_t bm_self_test(const char **kernel);
+
+/*
+ * Digests of `count` buffers, one after the other in `digests`, in the order of the buffers. Buffers
+ * run side by side, longest first. Returns a BM_HASH_ code.
+ */
+int bm_hash_many(uint32_t want, const uint8_t *const *buffers, const size_t *sizes, size_t count, uint8_t *digests);
+
+/* One message in pieces; NULL where memory ran out or `want` is unknown. */
+bm_context *bm_hash_new(uint32_t want);
+void bm_hash_update(bm_context *context, const uint8_t *data, size_t size);
+void bm_hash_finish(bm_context *context, uint8_t *digest);
+void bm_hash_free(bm_context *context);
+
+/* How many messages are kept in flight, and by which kernel `lanes` of them are advanced. */
+uint32_t bm_hash_width(uint32_t want);
+const char *bm_hash_kernel(uint32_t want, uint32_t lanes);
+
+/*
+ * For tests and benchmarks: use only kernels whose CPU features are in `cpu` (0: portable), and
+ * calibrate again. No other thread may be hashing.
+ */
+#define BM_CPU_BMI2 1
+#define BM_CPU_AVX2 2    /* and the operating system saves YMM */
+#define BM_CPU_SHANI 4   /* with SSSE3 and SSE4.1 */
+#define BM_CPU_ARM_SHA1 8
+#define BM_CPU_ARM_SHA2 16
+#define BM_CPU_ARM_SHA512 32
+void bm_hash_limit(uint32_t cpu);
+uint32_t bm_cpu(void);
 
 /* cdef end */
 

@@ -1,0 +1,84 @@
+/*
+ * sha512_x86.c: SHA-512 on x86-64: AVX2 on four messages, and general registers with BMI2 rotates.
+ *
+ * Purpose.    There is no SHA-512 instruction on most of these CPUs; four messages in the 64-bit
+ *             words of AVX2 registers run about twice as fast as one on general registers.
+ * Ownership.  None: works on the caller's states and data.
+ * Threads.    No state of its own.
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "hash.h"
+#include "lanes_x86.h"
+#include "sha512_scalar.h"
+
+X_INLINE __m256i x4_xor3(__m256i x, __m256i y, __m256i z) { return _mm256_xor_si256(x, _mm256_xor_si256(y, z)); }
+X_INLINE __m256i x4_big0(__m256i x) { return x4_xor3(X4_ROR(x, 28), X4_ROR(x, 34), X4_ROR(x, 39)); }
+X_INLINE __m256i x4_big1(__m256i x) { return x4_xor3(X4_ROR(x, 14), X4_ROR(x, 18), X4_ROR(x, 41)); }
+X_INLINE __m256i x4_small1(__m256i x) { return x4_xor3(X4_ROR(x, 19), X4_ROR(x, 61), _mm256_srli_epi64(x, 6)); }
+
+/* A rotation by eight is one byte shuffle. */
+X_INLINE __m256i x4_small0(__m256i x)
+{
+    const __m256i by8 = _mm256_broadcastsi128_si256(_mm_set_epi64x(0x080f0e0d0c0b0a09, 0x0007060504030201));
+    return x4_xor3(X4_ROR(x, 1), _mm256_shuffle_epi8(x, by8), _mm256_srli_epi64(x, 7));
+}
+
+X_INLINE void x4_round(__m256i *v, int round, __m256i w)
+{
+    __m256i a = v[-round & 7], b = v[(1 - round) & 7], c = v[(2 - round) & 7];
+    __m256i e = v[(4 - round) & 7], f = v[(5 - round) & 7], g = v[(6 - round) & 7];
+    __m256i *d = &v[(3 - round) & 7], *h = &v[(7 - round) & 7];
+    __m256i k = _mm256_set1_epi64x((long long)bm_sha512_k[round]);
+    __m256i choose = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
+    __m256i most = _mm256_xor_si256(b, _mm256_and_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(b, c)));
+    __m256i t = _mm256_add_epi64(_mm256_add_epi64(*h, _mm256_add_epi64(w, k)), _mm256_add_epi64(x4_big1(e), choose));
+    *d = _mm256_add_epi64(*d, t);
+    *h = _mm256_add_epi64(t, _mm256_add_epi64(x4_big0(a), most));
+}
+
+X_INLINE void x4_extend(__m256i *w, int i)
+{
+    __m256i sum = _mm256_add_epi64(w[i & 15], w[(i + 9) & 15]);
+    sum = _mm256_add_epi64(sum, x4_small0(w[(i + 1) & 15]));
+    w[i & 15] = _mm256_add_epi64(sum, x4_small1(w[(i + 14) & 15]));
+}
+
+X_INLINE void x4_rounds(__m256i *v, __m256i *w)
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) x4_round(v, i, w[i]);
+#pragma GCC unroll 64
+    for (int i = 16; i < 80; i++) {
+        x4_extend(w, i);
+        x4_round(v, i, w[i & 15]);
+    }
+}
+
+__attribute__((target("avx2"))) static void avx2_x4(void *const *state, const uint8_t *const *data, size_t blocks)
+{
+    __m256i v[8], before[8], w[16];
+    x4_load_state(v, state);
+    for (size_t at = 0; at < blocks * 128; at += 128) {
+        memcpy(before, v, sizeof v);
+        for (size_t quarter = 0; quarter < 4; quarter++) x4_load_words(w + 4 * quarter, data, at + 32 * quarter);
+        x4_rounds(v, w);
+        for (int i = 0; i < 8; i++) v[i] = _mm256_add_epi64(v[i], before[i]);
+    }
+    x4_store_state(v, state);
+}
+
+__attribute__((target("bmi2"))) static void bmi2(void *const *state, const uint8_t *const *data, size_t blocks)
+{
+    sha512_scalar(state[0], data[0], blocks);
+}
+
+const bm_kernel bm_sha512_x86[] = {
+    {"avx2 x4", 4, BM_CPU_AVX2, avx2_x4},
+    {"bmi2", 1, BM_CPU_BMI2, bmi2},
+    {NULL, 0, 0, NULL},
+};
+
+#endif
