@@ -218,7 +218,7 @@ typedef struct {
     bm_str shebang;
     /* PE and Mach-O */
     bm_list fat;                     /* bm_fat_arch */
-    uint32_t pe_subsystem, pe_characteristics, macho_filetype, macho_cpusubtype;
+    uint32_t pe_subsystem, pe_characteristics, macho_filetype, macho_cputype, macho_cpusubtype, pad3;
 } bm_facts;
 
 typedef struct {

@@ -1,0 +1,437 @@
+"""Decodes the native core's records: raw bytes and an arena in, the types of facts.py out.
+
+The layouts below mirror the structs of native/bm.h, member by member, with C's native alignment. A test
+holds every size and offset against the compiled module, and `elf.py` compares the sizes when it loads.
+Nothing here imports the native module, so a block may have come from anywhere.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from buildmatrix import _goinfo
+from buildmatrix.facts import (
+    AbiTag,
+    Digests,
+    ElfFacts,
+    Facts,
+    FatArch,
+    Format,
+    GoInfo,
+    Issue,
+    Kind,
+    MachoFacts,
+    Note,
+    PeFacts,
+    Segment,
+    Status,
+    Symbol,
+    VersionDefinition,
+    VersionNeed,
+)
+
+NONE = 0xFFFFFFFF
+"""BM_NONE: the offset of an absent string or list."""
+
+WANT_SHA256, WANT_SHA512, WANT_SHA1 = 4, 8, 16
+
+FORMATS, KINDS, STATUSES = tuple(Format), tuple(Kind), tuple(Status)
+
+ISSUES = (
+    "none",
+    "short-header",
+    "bad-class",
+    "bad-data",
+    "bad-ident-version",
+    "bad-version",
+    "bad-ehsize",
+    "bad-phentsize",
+    "phdrs-past-eof",
+    "too-many-phdrs",
+    "bad-shentsize",
+    "shdrs-past-eof",
+    "segment-past-eof",
+    "filesz-over-memsz",
+    "address-overflow",
+    "loads-overlap",
+    "loads-unsorted",
+    "bad-interp",
+    "second-interp",
+    "dynamic-past-eof",
+    "dynamic-no-null",
+    "bad-strtab",
+    "bad-string",
+    "bad-verneed",
+    "bad-verdef",
+    "bad-hash",
+    "bad-symtab",
+    "bad-note",
+    "bad-property",
+    "bad-buildinfo",
+    "bad-align",
+    "capped",
+    "bad-pe",
+    "bad-macho",
+    "ambiguous-vaddr",
+    "dynamic-elsewhere",
+    "section-past-eof",
+    "bad-dynamic",
+)
+"""Slugs of the BM_ISSUE_… numbers, by number."""
+
+
+class Layout:
+    """A C struct with native alignment.
+
+    `members` is a text of ``code: names`` lines, where code is a struct code (``2I`` for a bm_str or a
+    bm_list, ``3x`` for padding). A member of several values yields ``name.0``, ``name.1``, …
+    """
+
+    def __init__(self, members: str) -> None:
+        """Lay out the members in order and pad the tail to the widest of them."""
+        self.offsets: dict[str, int] = {}
+        self.names: list[str] = []
+        codes, widest = "@", "B"
+        for line in members.split("\n"):
+            code, _, names = line.strip().partition(": ")
+            for name in names.split():
+                self.offsets[name] = struct.calcsize(f"{codes}0{code[-1]}")
+                self.names += _value_names(name, code)
+                codes += code
+            widest = max(widest, code[-1:], key=_alignment)
+        self.struct = struct.Struct(f"{codes}0{widest}")
+        self.size = self.struct.size
+
+    def at(self, data: bytes, offset: int) -> dict[str, Any]:
+        """The values of the struct at `offset`, by name."""
+        return dict(zip(self.names, self.struct.unpack_from(data, offset), strict=True))
+
+    def items(self, data: bytes, offset: int, count: int) -> Iterator[tuple[Any, ...]]:
+        """The values of `count` structs that lie one after another."""
+        if not count:
+            return iter(())
+        return self.struct.iter_unpack(data[offset : offset + count * self.size])
+
+
+def _alignment(code: str) -> int:
+    return struct.calcsize(code) if code and code not in "sx" else 1
+
+
+def _value_names(name: str, code: str) -> list[str]:
+    count = int(code[:-1] or 1)
+    if code[-1] == "x":
+        return []
+    return [name] if count == 1 or code[-1] == "s" else [f"{name}.{index}" for index in range(count)]
+
+
+STRING = Layout("I: off len")
+ISSUE = Layout("Q: offset\nI: code detail")
+SEGMENT = Layout("I: type flags\nQ: offset vaddr paddr filesz memsz align")
+VERNEED = Layout("2I: library version\nI: hash\nH: flags index")
+VERDEF = Layout("2I: name\nI: hash\nH: flags index")
+SYMBOL = Layout("2I: name\nQ: value size\nH: section version\nB: info other\n2x: pad")
+NOTE = Layout("2I: name\nI: type\n2I: desc\nI: pad")
+FAT_ARCH = Layout("I: cputype cpusubtype\nQ: offset size\n2I: go_version go_modinfo")
+
+FACTS = Layout(
+    """I: format issue_first
+    2I: issues
+    B: elf_class elf_data ident_version osabi abiversion ident_pad_set go_format class_by_layout
+    H: type machine machine_le machine_be
+    I: version flags ehsize phentsize phnum shentsize shnum shstrndx phnum_raw interp_count
+    B: read_class read_data
+    6x: pad0
+    Q: entry phoff shoff file_size described_end
+    2I: segments
+    3B: page_incongruent page_overlap
+    B: has_load has_dynamic
+    Q: load_low load_high max_align_common
+    2I: interp
+    Q: interp_offset
+    B: stack_present stack_flags relro textrel bind_now pie static_pie has_relr
+    B: has_symtab has_debug has_eh_frame_hdr truncated has_sections has_tls has_init_array pad1
+    2I: needed soname rpath runpath
+    Q: dt_flags dt_flags_1
+    2I: verneeds verdefs
+    I: symbol_count has_gnu_hash has_sysv_hash verneed_num
+    2I: symbols notes build_id go_build_id
+    B: abi_tag_present property_present property_unsorted pad2
+    I: abi_os abi_major abi_minor abi_patch
+    I: x86_isa_needed x86_isa_used x86_feature_1_and aarch64_feature_1_and
+    2I: go_version go_modinfo shebang fat
+    I: pe_subsystem pe_characteristics macho_filetype macho_cputype macho_cpusubtype pad3"""
+)
+
+RECORD = Layout(
+    """2I: path
+    I: root kind status error issue facts
+    Q: offset size mtime_ns device inode
+    I: mode uid gid have
+    2I: target
+    32s: sha256
+    64s: sha512
+    20s: sha1
+    I: pad"""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One file or directory entry of a batch. Sizes in bytes, times in ns since the epoch.
+
+    `error` is an errno or 0. `offset` is where a read failed or the first issue lies. `facts` is None
+    unless facts were asked for and `status` is OK or MALFORMED.
+    """
+
+    path: str
+    root: int
+    kind: Kind
+    status: Status
+    error: int
+    offset: int
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    target: str | None
+    digests: Digests
+    facts: Facts | None = field(repr=False)
+
+
+class Arena:
+    """The variable part of a block: strings and lists by offset."""
+
+    def __init__(self, data: bytes) -> None:
+        """Borrow the arena's bytes."""
+        self.data = data
+
+    def raw(self, offset: int, length: int) -> bytes | None:
+        """The bytes of a bm_str, or None where it is absent."""
+        return None if offset == NONE else self.data[offset : offset + length]
+
+    def text(self, offset: int, length: int) -> str | None:
+        """The same as text; bytes that are not UTF-8 survive as surrogates."""
+        if offset == NONE:
+            return None
+        return self.data[offset : offset + length].decode("utf-8", "surrogateescape")
+
+    def word(self, offset: int, length: int) -> str:
+        """The same, where an absent string has already been reported as an issue."""
+        return self.text(offset, length) or ""
+
+
+def _pair(raw: dict[str, Any], name: str) -> tuple[int, int]:
+    return raw[f"{name}.0"], raw[f"{name}.1"]
+
+
+def _issues(arena: Arena, raw: dict[str, Any]) -> tuple[Issue, ...]:
+    return tuple(
+        Issue(code=ISSUES[code], offset=offset, detail=detail)
+        for offset, code, detail in ISSUE.items(arena.data, *_pair(raw, "issues"))
+    )
+
+
+def _segments(arena: Arena, raw: dict[str, Any]) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(
+            type=kind, flags=flags, offset=offset, vaddr=vaddr, paddr=paddr, filesz=filesz, memsz=memsz, align=align
+        )
+        for kind, flags, offset, vaddr, paddr, filesz, memsz, align in SEGMENT.items(
+            arena.data, *_pair(raw, "segments")
+        )
+    )
+
+
+def _needs(arena: Arena, raw: dict[str, Any]) -> tuple[VersionNeed, ...]:
+    return tuple(
+        VersionNeed(
+            library=arena.word(lib, lib_len),
+            version=arena.word(ver, ver_len),
+            weak=bool(flags & 2),
+            hash=hashed,
+            index=index,
+        )
+        for lib, lib_len, ver, ver_len, hashed, flags, index in VERNEED.items(arena.data, *_pair(raw, "verneeds"))
+    )
+
+
+def _definitions(arena: Arena, raw: dict[str, Any]) -> tuple[VersionDefinition, ...]:
+    return tuple(
+        VersionDefinition(
+            name=arena.word(name, length), base=bool(flags & 1), weak=bool(flags & 2), hash=hashed, index=index
+        )
+        for name, length, hashed, flags, index in VERDEF.items(arena.data, *_pair(raw, "verdefs"))
+    )
+
+
+def _symbols(arena: Arena, raw: dict[str, Any]) -> tuple[Symbol, ...] | None:
+    offset, count = _pair(raw, "symbols")
+    if offset == NONE:
+        return None
+    return tuple(
+        Symbol(
+            name=arena.word(name, length),
+            defined=section != 0,
+            binding=info >> 4,
+            type=info & 15,
+            visibility=other & 3,
+            section=section,
+            version=version & 0x7FFF,
+            hidden=bool(version & 0x8000),
+            value=value,
+            size=size,
+        )
+        for name, length, value, size, section, version, info, other in SYMBOL.items(arena.data, offset, count)
+    )
+
+
+def _notes(arena: Arena, raw: dict[str, Any]) -> tuple[Note, ...]:
+    return tuple(
+        Note(name=arena.word(name, length), type=kind, desc=arena.raw(desc, desc_length) or b"")
+        for name, length, kind, desc, desc_length, _ in NOTE.items(arena.data, *_pair(raw, "notes"))
+    )
+
+
+def _abi_tag(raw: dict[str, Any]) -> AbiTag | None:
+    if not raw["abi_tag_present"]:
+        return None
+    return AbiTag(os=raw["abi_os"], version=(raw["abi_major"], raw["abi_minor"], raw["abi_patch"]))
+
+
+_SAME = (
+    "elf_class", "elf_data", "ident_version", "osabi", "abiversion", "type", "machine", "machine_le",
+    "machine_be", "version", "flags", "entry", "ehsize", "phoff", "phentsize", "phnum", "phnum_raw", "shoff",
+    "shentsize", "shnum", "shstrndx", "max_align_common", "load_low", "load_high", "interp_offset",
+    "interp_count", "dt_flags", "dt_flags_1", "symbol_count", "x86_isa_needed", "x86_isa_used",
+    "described_end",
+)  # fmt: skip
+_FLAGS = (
+    "ident_pad_set", "has_gnu_hash", "has_sysv_hash", "has_relr", "property_present", "property_unsorted",
+    "relro", "bind_now", "textrel", "pie", "static_pie", "has_sections", "has_symtab", "has_debug", "has_tls",
+    "truncated",
+)  # fmt: skip
+_BY_PAGE = ("page_incongruent", "page_overlap")
+_TEXTS = (
+    "interp", "soname", "rpath", "runpath", "go_build_id",
+)  # fmt: skip
+
+
+def _elf(arena: Arena, raw: dict[str, Any]) -> ElfFacts:
+    """Members whose name and meaning are the same on both sides are copied by name."""
+    same: dict[str, Any] = {name: raw[name] for name in _SAME}
+    same.update((name, raw[name] != 0) for name in _FLAGS)
+    same.update((name, arena.text(*_pair(raw, name))) for name in _TEXTS)
+    same.update((name, tuple(raw[f"{name}.{i}"] != 0 for i in range(3))) for name in _BY_PAGE)
+    build_id = arena.raw(*_pair(raw, "build_id"))
+    return ElfFacts(
+        bits=32 * raw["read_class"],
+        little_endian=raw["read_data"] == 1,
+        class_by_layout=32 * raw["class_by_layout"],
+        segments=_segments(arena, raw),
+        dynamic=raw["has_dynamic"] != 0,
+        needed=tuple(arena.word(*item) for item in STRING.items(arena.data, *_pair(raw, "needed"))),
+        version_needs=_needs(arena, raw),
+        version_definitions=_definitions(arena, raw),
+        symbols=_symbols(arena, raw),
+        notes=_notes(arena, raw),
+        build_id=None if build_id is None else build_id.hex(),
+        abi_tag=_abi_tag(raw),
+        x86_features=raw["x86_feature_1_and"],
+        aarch64_features=raw["aarch64_feature_1_and"],
+        stack_flags=raw["stack_flags"] if raw["stack_present"] else None,
+        **same,
+    )
+
+
+def _go(arena: Arena, version: tuple[int, int], modinfo: tuple[int, int]) -> tuple[GoInfo | None, tuple[Issue, ...]]:
+    """Go build info, and an issue where its module text is not as Go writes it."""
+    name = arena.text(*version)
+    if name is None:
+        return None, ()
+    try:
+        return _goinfo.parse(name, arena.raw(*modinfo) or b""), ()
+    except ValueError:
+        return GoInfo(version=name), (Issue(code="bad-buildinfo", offset=0, detail=0),)
+
+
+def _fat(arena: Arena, raw: dict[str, Any]) -> tuple[FatArch, ...]:
+    return tuple(
+        FatArch(cputype=cpu, cpusubtype=sub, offset=offset, size=size, go=_go(arena, (ver, ver_len), (mod, mod_len))[0])
+        for cpu, sub, offset, size, ver, ver_len, mod, mod_len in FAT_ARCH.items(arena.data, *_pair(raw, "fat"))
+    )
+
+
+def _pe(raw: dict[str, Any]) -> PeFacts:
+    return PeFacts(
+        machine=raw["machine"],
+        bits=32 * raw["read_class"],
+        subsystem=raw["pe_subsystem"],
+        characteristics=raw["pe_characteristics"],
+    )
+
+
+def _macho(raw: dict[str, Any]) -> MachoFacts:
+    return MachoFacts(
+        cputype=raw["macho_cputype"],
+        cpusubtype=raw["macho_cpusubtype"],
+        bits=32 * raw["read_class"],
+        filetype=raw["macho_filetype"],
+        flags=raw["flags"],
+    )
+
+
+def decode_facts(data: bytes, offset: int) -> Facts:
+    """The facts at `offset` of an arena whose bytes are `data`."""
+    arena = Arena(data)
+    raw = FACTS.at(data, offset)
+    form = FORMATS[raw["format"]]
+    go, go_issues = _go(arena, _pair(raw, "go_version"), _pair(raw, "go_modinfo"))
+    return Facts(
+        format=form,
+        size=raw["file_size"],
+        issues=_issues(arena, raw) + go_issues,
+        elf=_elf(arena, raw) if form is Format.ELF else None,
+        pe=_pe(raw) if form is Format.PE else None,
+        macho=_macho(raw) if form is Format.MACHO else None,
+        fat=_fat(arena, raw),
+        shebang=arena.text(*_pair(raw, "shebang")),
+        go=go,
+    )
+
+
+def _digests(raw: dict[str, Any]) -> Digests:
+    have = raw["have"]
+    return Digests(
+        sha256=raw["sha256"].hex() if have & WANT_SHA256 else None,
+        sha512=raw["sha512"].hex() if have & WANT_SHA512 else None,
+        sha1=raw["sha1"].hex() if have & WANT_SHA1 else None,
+    )
+
+
+_STAT = ("root", "error", "offset", "size", "mtime_ns", "device", "inode", "mode", "uid", "gid")
+
+
+def decode_record(records: bytes, index: int, data: bytes) -> Record:
+    """Record number `index` of a block: `records` and `data` are its records' and its arena's bytes."""
+    arena = Arena(data)
+    raw = RECORD.at(records, index * RECORD.size)
+    status = STATUSES[raw["status"]]
+    facts = None if raw["facts"] == NONE else decode_facts(data, raw["facts"])
+    if status is Status.OK and facts is not None and facts.issues:
+        status = Status.MALFORMED
+    same: dict[str, Any] = {name: raw[name] for name in _STAT}
+    return Record(
+        path=arena.word(*_pair(raw, "path")),
+        kind=KINDS[raw["kind"]],
+        status=status,
+        target=arena.text(*_pair(raw, "target")),
+        digests=_digests(raw),
+        facts=facts,
+        **same,
+    )
