@@ -1,0 +1,7 @@
+//go:build !unix && !windows
+
+package probe
+
+import "runtime"
+
+func readSystem() System { return System{Sysname: runtime.GOOS} }

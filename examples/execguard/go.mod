@@ -1,0 +1,3 @@
+module example.org/execguard
+
+go 1.25.0
