@@ -113,6 +113,7 @@
 #define BM_WANT_SHA512 8
 #define BM_WANT_SHA1 16
 #define BM_WANT_ALL_ENTRIES 32 /* trees: report directories and special files too */
+#define BM_WANT_RECOGNISED 64  /* leave out files read without trouble whose format is OTHER or EMPTY, and symlinks */
 
 /*
  * Caps: what a file claims about itself is kept up to these. Past one, the facts keep what came before
@@ -256,6 +257,45 @@ bm_block *bm_scan_memory(const uint8_t *data, size_t length, uint32_t want, uint
 
 /* Release a block and its arena; NULL is allowed. */
 void bm_block_free(bm_block *block);
+
+/*
+ * Batches: lists and trees of files, read by worker threads; results leave in blocks, in no order.
+ * bm_record.root says which call of add a record belongs to. Symbolic links in a tree are not
+ * followed; a path given to bm_batch_add is, as by any program. Directories, devices, pipes and
+ * sockets are never opened for reading.
+ */
+#define BM_BATCH_RUNNING 0  /* nothing to take within the time */
+#define BM_BATCH_READY 1    /* bm_batch_take has a block */
+#define BM_BATCH_DONE 2     /* all blocks were taken and no worker is left; see bm_batch_error */
+
+typedef struct bm_batch bm_batch;
+typedef struct { uint64_t files, directories, bytes, errors; } bm_progress;
+
+/* threads 0: one for each processor. NULL where memory ran out. */
+bm_batch *bm_batch_open(uint32_t want, uint32_t threads);
+
+/* `length` bytes without a NUL. Return 0 or an errno; nothing can be added once the batch has started. */
+int bm_batch_add(bm_batch *batch, const char *path, size_t length);
+int bm_batch_add_tree(bm_batch *batch, const char *path, size_t length);
+
+/* Starts the workers. Returns 0 or an errno. */
+int bm_batch_start(bm_batch *batch);
+
+/* Waits at most so long for a block or the end. Returns a BM_BATCH_ state. */
+int bm_batch_wait(bm_batch *batch, uint32_t milliseconds);
+
+/* The next block, to be released with bm_block_free, or NULL. */
+bm_block *bm_batch_take(bm_batch *batch);
+
+/* Makes the workers stop; from any thread. What was not taken is dropped by bm_batch_close. */
+void bm_batch_cancel(bm_batch *batch);
+
+/* 0, ECANCELED, or what ended the batch before its end: then the results are not complete. */
+int bm_batch_error(bm_batch *batch);
+void bm_batch_progress(bm_batch *batch, bm_progress *progress);
+
+/* Cancels, waits for the workers and frees everything but blocks already taken. NULL is allowed. */
+void bm_batch_close(bm_batch *batch);
 
 /* Hashing. `want` is one BM_WANT_SHA… bit everywhere. */
 #define BM_HASH_OK 0

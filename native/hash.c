@@ -167,20 +167,25 @@ static size_t *longest_first(bm_allocator allocator, const size_t *sizes, size_t
     return order;
 }
 
+void bm_hash_ordered(const bm_hash *hash, const uint8_t *const *buffers, const size_t *sizes, const size_t *order,
+                     size_t count, uint8_t *digests)
+{
+    many_feed feed = {.feed = {many_next}, .hash = hash, .buffers = buffers, .sizes = sizes,
+                      .digests = digests, .order = order, .count = count};
+    bm_lanes_drive(hash, &feed.feed);
+}
+
 int bm_hash_many_with(bm_allocator allocator, uint32_t want, const uint8_t *const *buffers, const size_t *sizes,
                       size_t count, uint8_t *digests)
 {
     const bm_hash *hash = bm_hash_of(want);
-    if (hash == NULL || count > SIZE_MAX / sizeof(sized)) return BM_HASH_UNKNOWN;
-    many_feed feed = {.feed = {many_next}, .hash = hash, .buffers = buffers, .sizes = sizes,
-                      .digests = digests, .count = count};
     size_t *order = NULL;
+    if (hash == NULL || count > SIZE_MAX / sizeof(sized)) return BM_HASH_UNKNOWN;
     if (!all_equal(sizes, count)) {
         order = longest_first(allocator, sizes, count);
         if (order == NULL) return BM_HASH_NOMEM;
     }
-    feed.order = order;
-    bm_lanes_drive(hash, &feed.feed);
+    bm_hash_ordered(hash, buffers, sizes, order, count, digests);
     free(order);
     return BM_HASH_OK;
 }

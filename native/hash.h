@@ -108,6 +108,10 @@ void bm_context_job(bm_context *context, const uint8_t *data, size_t size, bool 
 int bm_hash_many_with(bm_allocator allocator, uint32_t want, const uint8_t *const *buffers, const size_t *sizes,
                       size_t count, uint8_t *digests);
 
+/* The same for an order that is known; NULL: as they come. Cannot fail. */
+void bm_hash_ordered(const bm_hash *hash, const uint8_t *const *buffers, const size_t *sizes, const size_t *order,
+                     size_t count, uint8_t *digests);
+
 /* The digest of a context whose last job has run. */
 void bm_context_digest(const bm_context *context, uint8_t *digest);
 

@@ -1,0 +1,123 @@
+/*
+ * thread.c: the life of one worker.
+ *
+ * Purpose.    Take what is on top of the stack; when there is nothing, finish what is in hand, stream
+ *             the large files that have gathered, and wait for more.
+ * Ownership.  A worker's buffers live as long as its thread.
+ * Threads.    This is one.
+ */
+#include "batch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Makes sure that one more record fits and that the pool takes one more file. */
+void bm_worker_room(bm_worker *worker)
+{
+    const bm_block *block = worker->arena.block;
+    bool full = block && (block->count == BLOCK_RECORDS || block->arena_len >= BLOCK_ARENA);
+    if (full || worker->pool.count == POOL_FILES) bm_worker_flush(worker);
+}
+
+/* One root; the rest of the list goes back on the stack first, for the other workers. */
+static void run_roots(bm_worker *worker, bm_task *task)
+{
+    bm_batch *batch = worker->batch;
+    uint32_t root = ((const uint32_t *)(const void *)task->names)[task->first++];
+    if (task->first < task->count) bm_task_push(batch, task);
+    else bm_task_free(batch, task);
+    if (batch->roots[root].tree) {
+        bm_walk_root(worker, root);
+    } else {
+        bm_place place = {NULL, root, batch->roots[root].path};
+        bm_worker_file(worker, &place, DT_UNKNOWN);
+    }
+}
+
+static void run_files(bm_worker *worker, bm_task *task)
+{
+    uint8_t type;
+    bm_place place = {task->dir, task->dir->root, NULL};
+    while (!bm_batch_stopped(worker->batch) && (place.name = bm_task_name(task, &type)) != NULL)
+        bm_worker_file(worker, &place, type);
+}
+
+/* One directory; its siblings go back on the stack first, below whatever it holds. */
+static void run_dirs(bm_worker *worker, bm_task *task)
+{
+    uint8_t type;
+    char name[NAME_MAX + 1];
+    const char *found = bm_task_name(task, &type);
+    if (!found) return;
+    memcpy(name, found, strlen(found) + 1);
+    bm_dir *parent = task->dir;
+    bm_dir_hold(worker->batch, parent);
+    if (task->count) bm_task_push(worker->batch, task);
+    else bm_task_free(worker->batch, task);
+    bm_walk_dir(worker, parent, name);
+    bm_dir_release(worker->batch, parent, false);
+}
+
+static void run(bm_worker *worker, bm_task *task)
+{
+    switch (task->kind) {
+    case TASK_DIRS:
+        run_dirs(worker, task); /* frees the task or pushes it again */
+        return;
+    case TASK_ROOTS:
+        run_roots(worker, task); /* likewise */
+        return;
+    case TASK_FILES:
+        run_files(worker, task);
+        break;
+    case TASK_MORE:
+        bm_walk_more(worker, task->dir);
+        break;
+    }
+    bm_task_free(worker->batch, task);
+}
+
+static bool start(bm_worker *worker, bm_batch *batch)
+{
+    memset(worker, 0, sizeof *worker);
+    worker->batch = batch;
+    worker->arena.allocator = batch->allocator;
+    worker->pool_bytes = bm_batch_alloc(batch, POOL_BYTES + 1);
+    worker->window = bm_batch_alloc(batch, BM_SOURCE_BUFFER);
+    worker->listing = bm_batch_alloc(batch, LISTING_BYTES);
+    return worker->pool_bytes && worker->window && worker->listing;
+}
+
+static void finish(bm_worker *worker)
+{
+    bm_block_free(worker->arena.block);
+    free(worker->pool_bytes);
+    free(worker->window);
+    free(worker->listing);
+    bm_batch_leave(worker->batch);
+}
+
+static void work(bm_worker *worker)
+{
+    for (bm_task *task; !bm_batch_stopped(worker->batch);) {
+        task = bm_task_pop(worker->batch);
+        if (!task) {
+            bm_worker_flush(worker);
+            bm_emit_hand_on(worker, true);
+            if (!bm_task_wait(worker->batch, &task)) return;
+        }
+        if (task) run(worker, task);
+        else bm_stream_run(worker, NULL);
+    }
+}
+
+void *bm_worker_main(void *batch)
+{
+    bm_worker worker;
+    if (start(&worker, batch)) work(&worker);
+    else bm_batch_fail(batch, ENOMEM);
+    finish(&worker);
+    return NULL;
+}
