@@ -160,6 +160,8 @@ void bm_read_elf(bm_reader *reader)
         bm_elf_read_segments(&elf);
         bm_elf_read_sections(&elf);
         bm_elf_read_dynamic(&elf);
+        bm_elf_read_notes(&elf);
+        bm_elf_read_go(&elf);
     }
     reader->facts.truncated = reader->facts.described_end > reader->source->size;
 }

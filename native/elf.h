@@ -32,6 +32,7 @@ typedef struct {
     uint64_t address;
 } bm_tag;
 
+/* Bytes of the file. */
 typedef struct {
     uint64_t offset, size;
     bool present;
@@ -42,13 +43,16 @@ typedef struct {
     bm_facts *facts;
     bool wide, big; /* ELFCLASS64, big-endian: by the view */
     uint32_t phdr_size, shdr_size;
+    bool has_property_segment;
     bm_tag strtab_tag, symtab_tag, hash_tag, gnu_hash_tag, versym_tag, verneed_tag, verdef_tag;
-    uint64_t strsz, syment, verneed_num, verdef_num;
+    bm_tag rela_tag, rel_tag, jmprel_tag;
+    uint64_t strsz, syment, verneed_num, verdef_num, relasz, relsz, pltrelsz, pltrel;
     uint64_t soname, rpath, runpath; /* offsets in the string table */
     bool has_soname, has_rpath, has_runpath;
     bm_range strtab;     /* in the file */
     bm_range dynsym;     /* .dynsym by section header, in the file */
     bm_range go_section; /* .go.buildinfo by section header, in the file */
+    uint64_t go_address; /* and its address */
 } bm_elf;
 
 /* elf_segments.c: program headers into facts.segments, and what follows from them alone. */
@@ -69,6 +73,14 @@ void bm_elf_read_dynamic(bm_elf *elf);
 
 /* The string at `index` of the dynamic string table; absent, with an issue, where there is none. */
 bm_str bm_elf_string(bm_elf *elf, uint64_t index);
+
+/* elf_versions.c, elf_symbols.c: what the dynamic section leads to. */
+void bm_elf_read_versions(bm_elf *elf);
+void bm_elf_read_symbols(bm_elf *elf);
+
+/* elf_notes.c, elf_go.c */
+void bm_elf_read_notes(bm_elf *elf);
+void bm_elf_read_go(bm_elf *elf);
 
 /* Raises facts.described_end to offset + size, saturating. */
 void bm_elf_describe(bm_elf *elf, uint64_t offset, uint64_t size);

@@ -10,8 +10,9 @@
 #include "elf.h"
 
 enum {
-    DT_NULL = 0, DT_NEEDED = 1, DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_STRSZ = 10, DT_SYMENT = 11,
-    DT_SONAME = 14, DT_RPATH = 15, DT_TEXTREL = 22, DT_BIND_NOW = 24, DT_INIT_ARRAY = 25, DT_RUNPATH = 29,
+    DT_NULL = 0, DT_NEEDED = 1, DT_PLTRELSZ = 2, DT_HASH = 4, DT_STRTAB = 5, DT_SYMTAB = 6, DT_RELA = 7,
+    DT_RELASZ = 8, DT_STRSZ = 10, DT_SYMENT = 11, DT_SONAME = 14, DT_RPATH = 15, DT_REL = 17, DT_RELSZ = 18,
+    DT_PLTREL = 20, DT_TEXTREL = 22, DT_JMPREL = 23, DT_BIND_NOW = 24, DT_INIT_ARRAY = 25, DT_RUNPATH = 29,
     DT_FLAGS = 30, DT_RELR = 36, DT_ANDROID_RELR = 0x6fffe000, DT_GNU_HASH = 0x6ffffef5,
     DT_VERSYM = 0x6ffffff0, DT_FLAGS_1 = 0x6ffffffb, DT_VERDEF = 0x6ffffffc, DT_VERDEFNUM = 0x6ffffffd,
     DT_VERNEED = 0x6ffffffe, DT_VERNEEDNUM = 0x6fffffff,
@@ -46,6 +47,9 @@ static bool note_table(bm_elf *elf, uint64_t tag, uint64_t value)
     case DT_VERSYM: table = &elf->versym_tag; break;
     case DT_VERNEED: table = &elf->verneed_tag; break;
     case DT_VERDEF: table = &elf->verdef_tag; break;
+    case DT_RELA: table = &elf->rela_tag; break;
+    case DT_REL: table = &elf->rel_tag; break;
+    case DT_JMPREL: table = &elf->jmprel_tag; break;
     default: return false;
     }
     *table = (bm_tag){true, value};
@@ -85,6 +89,10 @@ static void note_value(bm_elf *elf, uint64_t tag, uint64_t value)
     case DT_SYMENT: elf->syment = value; break;
     case DT_VERNEEDNUM: elf->verneed_num = value; break;
     case DT_VERDEFNUM: elf->verdef_num = value; break;
+    case DT_RELASZ: elf->relasz = value; break;
+    case DT_RELSZ: elf->relsz = value; break;
+    case DT_PLTRELSZ: elf->pltrelsz = value; break;
+    case DT_PLTREL: elf->pltrel = value; break;
     case DT_TEXTREL: facts->textrel = 1; break;
     case DT_BIND_NOW: facts->bind_now = 1; break;
     case DT_INIT_ARRAY: facts->has_init_array = 1; break;
@@ -179,6 +187,8 @@ void bm_elf_read_dynamic(bm_elf *elf)
         walk(elf, &table);
         find_strings(elf);
         resolve_names(elf);
+        bm_elf_read_versions(elf);
+        bm_elf_read_symbols(elf);
     }
     bool by_interp = facts->interp_count && !elf->has_soname;
     facts->textrel |= (facts->dt_flags & DF_TEXTREL) != 0;

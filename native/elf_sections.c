@@ -12,14 +12,16 @@
 
 typedef struct {
     uint32_t name, type;
-    uint64_t offset, size, entry_size;
+    uint64_t address, offset, size;
 } section;
 
 static section decode(const bm_elf *elf, const uint8_t *p)
 {
     bool wide = elf->wide, big = elf->big;
-    return (section){bm_load32(p, big), bm_load32(p + 4, big), bm_load_word(p + (wide ? 24 : 16), wide, big),
-                     bm_load_word(p + (wide ? 32 : 20), wide, big), bm_load_word(p + (wide ? 56 : 36), wide, big)};
+    const uint8_t *rest = p + (wide ? 16 : 12); /* sh_addr and what follows it */
+    uint32_t word = wide ? 8 : 4;
+    return (section){bm_load32(p, big), bm_load32(p + 4, big), bm_load_word(rest, wide, big),
+                     bm_load_word(rest + word, wide, big), bm_load_word(rest + 2 * word, wide, big)};
 }
 
 static bool usable(bm_elf *elf)
@@ -74,8 +76,10 @@ static void note_section(bm_elf *elf, const section *found, const section *names
         elf->dynsym = (bm_range){found->offset, found->size, true};
     if (name_is(elf, names, found->name, ".debug_info") || name_is(elf, names, found->name, ".zdebug_info"))
         facts->has_debug = 1;
-    if (name_is(elf, names, found->name, ".go.buildinfo"))
+    if (name_is(elf, names, found->name, ".go.buildinfo")) {
         elf->go_section = (bm_range){found->offset, found->size, true};
+        elf->go_address = found->address;
+    }
 }
 
 void bm_elf_read_sections(bm_elf *elf)

@@ -116,11 +116,17 @@ static uint32_t format_of(bm_reader *reader)
         return BM_FORMAT_ELF;
     if (size >= 8 && memcmp(magic, "!<arch>\n", 8) == 0)
         return BM_FORMAT_ARCHIVE;
-    return BM_FORMAT_OTHER;
+    if (magic[0] == 'M' && magic[1] == 'Z')
+        return BM_FORMAT_PE;
+    uint32_t word = size >= 4 ? bm_load32(magic, true) : 0;
+    if (word == 0xfeedface || word == 0xfeedfacf || word == 0xcefaedfe || word == 0xcffaedfe)
+        return BM_FORMAT_MACHO;
+    return word == 0xcafebabe || word == 0xcafebabf ? BM_FORMAT_MACHO_FAT : BM_FORMAT_OTHER;
 }
 
 static void read_format(bm_reader *reader)
 {
+    bool is_so = true;
     reader->facts.format = format_of(reader);
     switch (reader->facts.format) {
     case BM_FORMAT_ELF:
@@ -129,9 +135,20 @@ static void read_format(bm_reader *reader)
     case BM_FORMAT_SCRIPT:
         read_script(reader);
         break;
+    case BM_FORMAT_PE:
+        is_so = bm_read_pe(reader);
+        break;
+    case BM_FORMAT_MACHO:
+        is_so = bm_read_macho(reader);
+        break;
+    case BM_FORMAT_MACHO_FAT:
+        is_so = bm_read_macho_fat(reader);
+        break;
     default:
         break;
     }
+    if (!is_so)
+        reader->facts.format = BM_FORMAT_OTHER;
 }
 
 static void store_issues(bm_reader *reader)

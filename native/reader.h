@@ -53,6 +53,13 @@ static inline bool bm_reader_stopped(const bm_reader *reader)
     return reader->out_of_memory || reader->source->error;
 }
 
+/*
+ * The format readers. Each is called when its magic has been seen; those that return false have found that
+ * the file is of another kind after all.
+ */
 void bm_read_elf(bm_reader *reader);
+bool bm_read_pe(bm_reader *reader);
+bool bm_read_macho(bm_reader *reader);
+bool bm_read_macho_fat(bm_reader *reader);
 
 #endif
