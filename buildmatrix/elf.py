@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from buildmatrix import _records
+from buildmatrix import _records, _scan
 from buildmatrix._records import Record
-from buildmatrix.errors import NativeMissing, ScanFailed
+from buildmatrix._scan import Progress, Root, Scan
+from buildmatrix.errors import NativeMissing, ScanFailed, UsageError
 from buildmatrix.facts import Facts, Status
 
 try:
@@ -44,6 +46,24 @@ for _name, _layout in {"bm_facts": _records.FACTS, "bm_record": _records.RECORD}
             why=f"{_name}: got {ffi.sizeof(_name)} bytes, expected {_layout.size}",
             fix="install buildmatrix again; from a checkout: pip install -e .",
         )
+
+
+_failed_kernel = ffi.new("const char **")
+if lib.bm_self_test(_failed_kernel):
+    raise NativeMissing(
+        "the native core computes wrong digests on this CPU",
+        why=f"kernel {ffi.string(_failed_kernel[0]).decode()!r}: got another digest than the known answer",
+        fix="report the CPU model; a virtual machine or emulator may implement the instructions wrongly",
+    )
+
+HASHES: dict[str, int] = {"sha256": lib.BM_WANT_SHA256, "sha512": lib.BM_WANT_SHA512, "sha1": lib.BM_WANT_SHA1}
+"""The algorithms, by the names that hashlib and SBOMs give them, with their BM_WANT_… bits."""
+
+DIGEST_SIZES = {"sha256": 32, "sha512": 64, "sha1": 20}
+"""Sizes of their digests in bytes."""
+
+ProgressCallback = Callable[[Progress], None]
+_POLL_MS = 50
 
 
 def _want(symbols: bool) -> int:
@@ -100,3 +120,151 @@ def facts_of_bytes(data: bytes, *, symbols: bool = False, view: View | None = No
     error = ffi.new("int *")
     block = lib.bm_scan_memory(ffi.from_buffer(data), len(data), _want(symbols), view or View.SPEC, error)
     return _facts(_take(block, error), "<bytes>")
+
+
+def _hash_bit(name: str) -> int:
+    try:
+        return HASHES[name]
+    except KeyError:
+        raise UsageError(
+            f"unknown hash algorithm: got {name!r}, expected one of {', '.join(HASHES)}",
+            fix="choose from " + ", ".join(HASHES),
+        ) from None
+
+
+def _wants(hashes: Sequence[str], facts: bool, symbols: bool) -> int:
+    want = sum({_hash_bit(name) for name in hashes})
+    return want | (_want(symbols) if facts or symbols else 0)
+
+
+class _Batch:
+    """One bm_batch as a context: whatever happens, its threads end before the block does."""
+
+    def __init__(self, roots: Sequence[Root], want: int, threads: int) -> None:
+        self.roots = roots
+        self.handle = lib.bm_batch_open(want, threads)
+        if self.handle == ffi.NULL:
+            raise MemoryError
+
+    def __enter__(self) -> _Batch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        lib.bm_batch_close(self.handle)
+
+    def start(self) -> None:
+        """Hand over the roots and set the workers going."""
+        for root in self.roots:
+            path = os.fsencode(root.path)
+            add = lib.bm_batch_add_tree if root.tree else lib.bm_batch_add
+            self._check(add(self.handle, path, len(path)), repr(root.path))
+        self._check(lib.bm_batch_start(self.handle), "worker threads")
+
+    def _check(self, error: int, what: str) -> None:
+        if error == errno.ENOMEM:
+            raise MemoryError
+        if error:
+            raise ScanFailed(
+                f"{what}: could not be scanned",
+                why=f"got {errno.errorcode.get(error, str(error))} ({os.strerror(error)}), expected success",
+                fix="a path must not hold a NUL byte; see the limits of the process for threads (ulimit -u)",
+            )
+
+    def progress(self) -> Progress:
+        """How far the workers have come."""
+        found = ffi.new("bm_progress *")
+        lib.bm_batch_progress(self.handle, found)
+        return Progress(files=found.files, directories=found.directories, bytes=found.bytes, errors=found.errors)
+
+    def results(self, progress: ProgressCallback | None) -> Iterator[Scan]:
+        """Every entry, in the order in which workers finish blocks. The caller's thread polls, so signals are seen."""
+        while (state := lib.bm_batch_wait(self.handle, _POLL_MS)) != lib.BM_BATCH_DONE:
+            if state == lib.BM_BATCH_READY:
+                yield from self._take()
+            if progress is not None:
+                progress(self.progress())
+        self._check(lib.bm_batch_error(self.handle), "the batch")
+        if progress is not None:
+            progress(self.progress())
+
+    def _take(self) -> Iterator[Scan]:
+        block = lib.bm_batch_take(self.handle)
+        try:
+            records = bytes(ffi.buffer(block.records, block.count * _records.RECORD.size))
+            arena = bytes(ffi.buffer(block.arena, block.arena_len))
+        finally:
+            lib.bm_block_free(block)
+        return _scan.unpack(records, arena, self.roots)
+
+
+def _run(roots: Sequence[Root], want: int, threads: int, progress: ProgressCallback | None) -> Iterator[Scan]:
+    with _Batch(roots, want, threads) as batch:
+        batch.start()
+        yield from batch.results(progress)
+
+
+def scan(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    hashes: Sequence[str] = ("sha256",),
+    facts: bool = True,
+    symbols: bool = False,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Iterator[Scan]:
+    """Facts and digests of files, each opened and read once; one Scan for each path, in no order.
+
+    `Scan.root` is the place of its path among those given. Paths may be symbolic links; what is not a
+    regular file in the end is reported and not opened. `threads` 0 is one for each processor.
+    `progress` is called in the caller's thread, about every 50 ms. Leaving the iterator stops the
+    workers. Nothing about a single file is raised: look at `Scan.status`.
+    """
+    roots = [Root(path=os.fspath(path), tree=False) for path in paths]
+    return _run(roots, _wants(hashes, facts, symbols), threads, progress)
+
+
+def scan_tree(
+    root: str | os.PathLike[str],
+    *,
+    hashes: Sequence[str] = ("sha256",),
+    facts: bool = True,
+    symbols: bool = False,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+    all_entries: bool = False,
+    recognised: bool = False,
+) -> Iterator[Scan]:
+    """The same for what lies below a directory: regular files, symbolic links, and whatever failed.
+
+    Symbolic links are reported with their target and never followed. `all_entries` adds directories,
+    devices, pipes and sockets, which are never opened. `recognised` leaves out files of no known format,
+    empty files and links; it needs `facts`.
+    """
+    want = _wants(hashes, facts, symbols)
+    want |= lib.BM_WANT_ALL_ENTRIES if all_entries else 0
+    want |= lib.BM_WANT_RECOGNISED if recognised and facts else 0
+    return _run([Root(path=os.fspath(root), tree=True)], want, threads, progress)
+
+
+def scan_one(
+    path: str | os.PathLike[str], *, hashes: Sequence[str] = ("sha256",), facts: bool = True, symbols: bool = False
+) -> Scan:
+    """The Scan of one file; see `scan`."""
+    return next(iter(list(scan([path], hashes=hashes, facts=facts, symbols=symbols, threads=1))))
+
+
+def hash_buffers(algorithm: str, buffers: Sequence[bytes | bytearray | memoryview]) -> list[bytes]:
+    """The digests of many buffers, in their order, side by side on one core."""
+    bit, size, count = _hash_bit(algorithm), DIGEST_SIZES[algorithm], len(buffers)
+    views = [ffi.from_buffer("uint8_t[]", buffer) for buffer in buffers]
+    digests = bytearray(size * count)
+    error = lib.bm_hash_many(
+        bit,
+        ffi.new("const uint8_t *[]", views),
+        ffi.new("size_t[]", [len(view) for view in views]),
+        count,
+        ffi.from_buffer("uint8_t[]", digests, require_writable=True),
+    )
+    if error:
+        raise MemoryError
+    return [bytes(digests[start : start + size]) for start in range(0, size * count, size)]
