@@ -268,3 +268,14 @@ def hash_buffers(algorithm: str, buffers: Sequence[bytes | bytearray | memoryvie
     if error:
         raise MemoryError
     return [bytes(digests[start : start + size]) for start in range(0, size * count, size)]
+
+
+def describe() -> str:
+    """Which hash kernels this CPU gets, and how many files each thread keeps in flight."""
+    parts = []
+    for name in ("sha256", "sha512", "sha1"):
+        bit = _hash_bit(name)
+        width = int(lib.bm_hash_width(bit))
+        kernel = ffi.string(lib.bm_hash_kernel(bit, width)).decode("ascii")
+        parts.append(f"{name} {kernel}")
+    return ", ".join(parts)

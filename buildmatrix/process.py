@@ -75,14 +75,12 @@ class SubprocessRunner:
         finally:
             with self._lock:
                 self._running.discard(process)
-        if self._cancelled:
-            raise KeyboardInterrupt
+        self.check()
         return Completed(argv=argv, status=process.returncode, stdout=stdout, stderr=stderr)
 
     def _start(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
         with self._lock:
-            if self._cancelled:
-                raise KeyboardInterrupt
+            self.check()
             try:
                 process = subprocess.Popen(
                     argv,
@@ -103,6 +101,11 @@ class SubprocessRunner:
                 ) from error
             self._running.add(process)
             return process
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt once `cancel` was called."""
+        if self._cancelled:
+            raise KeyboardInterrupt
 
     def cancel(self) -> None:
         """End every running program and refuse to start another."""

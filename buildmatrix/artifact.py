@@ -1,0 +1,78 @@
+"""Artifacts, outcomes and records: types only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from buildmatrix.finding import Finding, Severity
+
+RECORD_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One built file: its name, size in bytes and digests in hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+    sha512: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Everything that decides an artifact's bytes, free of machine paths.
+
+    `sources` is the SHA-256 over the module's files; `compiler` is empty without cgo.
+    """
+
+    command: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
+    go: str
+    compiler: str
+    version: str
+    sources: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What building one cell left behind. `passed` names the variables that came from the caller."""
+
+    cell: str
+    binary: str
+    target: str
+    goos: str
+    goarch: str
+    level_variable: str
+    level: str
+    inputs: Inputs
+    inputs_digest: str
+    artifact: Artifact
+    passed: tuple[str, ...]
+
+
+class Status(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one cell fared: `reason` says why it was skipped or failed, `seconds` how long it took."""
+
+    cell: str
+    status: Status
+    reason: str = ""
+    findings: tuple[Finding, ...] = ()
+    artifact: Artifact | None = None
+    seconds: float = 0.0
+    exit_status: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the cell may not ship."""
+        return self.status is Status.FAILED or any(item.severity is Severity.ERROR for item in self.findings)

@@ -1,0 +1,98 @@
+"""`buildmatrix …`: one module a command, loaded when it is asked for; errors become exit statuses.
+
+0 clean, 1 findings, 2 usage or configuration, 3 missing tool or nothing selected, 4 build failed,
+5 signing, 70 internal, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+from buildmatrix import __version__, errors
+
+COMMANDS = {
+    "plan": "show every cell with its exact command, and run nothing",
+    "build": "build, scan and check cells; what is unchanged is skipped",
+    "verify": "prove dist/ from its bytes, trusting no record",
+    "repro": "build twice in different folders and compare every byte",
+    "scan": "facts and digests of files, trees, archives and image layouts",
+    "hash": "digests in the form that sha256sum -c accepts",
+    "explain": "say whether a file will execute on a target, and why not",
+    "ldcache": "find stale, missing and foreign entries of an ld.so.cache",
+    "doctor": "say which toolchains would be used and what is missing",
+    "make": "print a Makefile fragment with a rule for every cell",
+    "schema": "print the JSON Schema of matrix.toml",
+    "clean": "remove what matrix.toml does not account for from dist/",
+}
+"""Every command with its summary; a module of the same name in buildmatrix/commands/ implements it."""
+
+
+def _parser(selected: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="buildmatrix",
+        description="Build, check and sign Go services for every architecture, and prove that they will execute there.",
+        epilog="exit status: 0 clean, 1 findings, 2 usage or configuration, 3 missing tool or nothing selected, "
+        "4 build failed, 5 signing, 70 internal, 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"buildmatrix {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == selected:
+            _module(name).configure(sub)
+    return parser
+
+
+def _module(name: str):  # type: ignore[no-untyped-def]  # modules have no protocol that argparse code could check
+    return importlib.import_module(f"buildmatrix.commands.{name.replace('-', '_')}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit status. Never raises for what a user can act on."""
+    arguments = sys.argv[1:] if argv is None else argv
+    selected = next((word for word in arguments if word in COMMANDS), None)
+    with _terminate_as_interrupt():
+        try:
+            options = _parser(selected).parse_args(arguments)
+            return int(_module(options.command).run(options))
+        except errors.BuildmatrixError as error:
+            print(error, file=sys.stderr)
+            return error.exit_status
+        except KeyboardInterrupt:
+            print("interrupted: nothing half-written is left", file=sys.stderr)
+            return errors.EXIT_INTERRUPTED
+        except BrokenPipeError:
+            _silence_stdout()
+            return errors.EXIT_FINDINGS
+
+
+def _silence_stdout() -> None:
+    # Python flushes stdout once more at exit; give it somewhere to go.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""buildmatrix build: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from buildmatrix import pipeline, prepare
+from buildmatrix.commands import options
+from buildmatrix.dist import Dist
+from buildmatrix.process import SubprocessRunner
+from buildmatrix.report import terminal
+
+SUMMARY = "build, scan and check cells; what is unchanged is skipped"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    options.add_matrix(parser)
+    options.add_selection(parser)
+    parser.add_argument("--force", action="store_true", help="build even what is unchanged")
+    parser.add_argument("--fail-fast", action="store_true", help="start no further cell once one has failed")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end a cell's compiler after this long")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the selected cells; returns the exit status."""
+    selection = options.read(arguments)
+    host, runner = prepare.Host.current(), SubprocessRunner()
+    plan = prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner)
+    with terminal.progress() as progress:
+        outcomes = pipeline.run(
+            pipeline.Build(
+                plan=plan,
+                resolved=prepare.resolve(plan, host, runner, arguments.timeout),
+                dist=Dist(selection.dist),
+                runner=runner,
+                listener=progress,
+                commit=prepare.commit(selection.matrix, host, runner),
+                force=arguments.force,
+                fail_fast=arguments.fail_fast,
+            )
+        )
+    terminal.summary(outcomes, sys.stdout, verb="built")
+    return pipeline.exit_status(outcomes)

@@ -1,0 +1,50 @@
+"""buildmatrix clean: remove from dist/ what matrix.toml does not account for, or all of it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from buildmatrix.commands import options
+from buildmatrix.dist import INDEX_FILES, LOCKS, Dist
+
+SUMMARY = "remove what matrix.toml does not account for from dist/"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    options.add_matrix(parser)
+    parser.add_argument("--all", action="store_true", help="remove every artifact and record too")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Remove and say what; returns 0."""
+    selection = options.read(arguments)
+    dist = Dist(selection.dist)
+    if not dist.root.is_dir():
+        return 0
+    kept = set() if arguments.all else {LOCKS, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}
+    doomed = [path for path in sorted(dist.root.iterdir()) if path.name not in kept]
+    if not arguments.all:
+        doomed += _strays(selection, dist)
+    for path in doomed:
+        print(f"{'would remove' if arguments.dry_run else 'removed'} {path}")
+        if not arguments.dry_run:
+            _remove(path)
+    return 0
+
+
+def _strays(selection: options.Selection, dist: Dist) -> list[Path]:
+    """Files inside cell folders that no step writes."""
+    expected = {Path(cell.id) / name for cell in selection.matrix.cells for name in (cell.file_name, "record.json")}
+    folders = {cell.id for cell in selection.matrix.cells}
+    return [dist.root / path for path in dist.entries() if path.parts[0] in folders and path not in expected]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

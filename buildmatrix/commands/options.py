@@ -1,0 +1,48 @@
+"""Options that several commands share, and what they select."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildmatrix import matrix, plan
+from buildmatrix.matrix import Cell, Matrix
+
+
+def add_matrix(parser: argparse.ArgumentParser) -> None:
+    """--matrix and --dist."""
+    parser.add_argument("--matrix", default=matrix.FILE_NAME, metavar="FILE", help="the matrix file (%(default)s)")
+    parser.add_argument("--dist", metavar="DIR", help="the output folder (dist/ beside the matrix file)")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """--target and --binary, both globs that may be given several times."""
+    parser.add_argument(
+        "-t", "--target", action="append", default=[], metavar="GLOB", help="only targets that match; may be repeated"
+    )
+    parser.add_argument(
+        "-b", "--binary", action="append", default=[], metavar="GLOB", help="only binaries that match; may be repeated"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """A parsed matrix, its output folder, and the selected cells."""
+
+    matrix: Matrix
+    dist: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell is selected."""
+        return len(self.cells) == len(self.matrix.cells)
+
+
+def read(arguments: argparse.Namespace) -> Selection:
+    """Read the matrix that the options name, and select from it."""
+    parsed = matrix.read(Path(arguments.matrix).absolute())
+    dist = Path(arguments.dist).absolute() if arguments.dist else parsed.root / "dist"
+    targets, binaries = tuple(getattr(arguments, "target", ())), tuple(getattr(arguments, "binary", ()))
+    return Selection(matrix=parsed, dist=dist, cells=plan.select(parsed, targets=targets, binaries=binaries))

@@ -1,0 +1,213 @@
+"""The only reader and writer of dist/.
+
+Every file is written to a temporary name, flushed to disk and renamed, so that a killed process
+leaves either the old file or the new one. A cell's folder is written under that cell's lock, the
+derived index files under one of their own; locks are advisory (flock) and die with their holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from buildmatrix import errors
+from buildmatrix.artifact import RECORD_SCHEMA, Artifact, Inputs, Record
+from buildmatrix.plan import PARTIAL
+
+LOCKS = ".locks"
+RECORD = "record.json"
+_LOCK_POLL_SECONDS = 0.1
+INDEX_FILES = ("artifacts.json", "checksums.txt", "effective.toml", "metadata.json")
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and a final newline: the form of every file that buildmatrix writes."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def inputs_digest(inputs: Inputs) -> str:
+    """SHA-256 over the canonical form of the inputs and of the record format's version."""
+    return hashlib.sha256(canonical({"schema": RECORD_SCHEMA, **asdict(inputs)})).hexdigest()
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise errors.DiskFull(
+                f"{path}: no space left",
+                why=error.strerror or "",
+                fix="free some space and run again; nothing was lost",
+            ) from error
+        raise errors.DistUnwritable(
+            f"{path}: cannot be written",
+            why=error.strerror or str(error),
+            fix="make the folder writable, or name another with --dist",
+        ) from error
+
+
+class Dist:
+    """One dist/ folder; `root` is absolute. Nothing is created before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def folder(self, cell: str) -> Path:
+        """The folder of one cell."""
+        return self.root / cell
+
+    def partial(self, cell: str) -> Path:
+        """The folder that a compiler may write into while the cell's lock is held, made empty."""
+        path = self.root / PARTIAL / cell
+        with _explained(path):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        return path
+
+    def discard_partial(self, cell: str) -> None:
+        """Remove what an unfinished build of the cell left."""
+        shutil.rmtree(self.root / PARTIAL / cell, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.root / PARTIAL).rmdir()
+
+    @contextlib.contextmanager
+    def lock(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock of a cell or of the index.
+
+        While another holds it, `waiting` is called ten times a second; it may raise to give up.
+        """
+        path = self.root / LOCKS / name
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a")
+        with stream:
+            while not _try_lock(stream):
+                if waiting is not None:
+                    waiting()
+                time.sleep(_LOCK_POLL_SECONDS)
+            yield
+
+    def publish(self, cell: str, built: Path) -> Path:
+        """Move a finished artifact out of the partial folder into the cell's, durably."""
+        final = self.folder(cell) / built.name
+        with _explained(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with built.open("rb") as stream:
+                os.fsync(stream.fileno())
+            built.replace(final)
+            _sync_folder(final.parent)
+        return final
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write one file atomically and durably; a file that already holds `data` is left alone."""
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == data:
+                return
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with scratch.open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                scratch.replace(path)
+            finally:
+                scratch.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+
+    def write_record(self, record: Record) -> None:
+        """Write a cell's record.json."""
+        self.write(self.folder(record.cell) / RECORD, encode_record(record))
+
+    def read_record(self, cell: str) -> Record | None:
+        """A cell's record, or None where there is none. Raises RecordInvalid where it is damaged."""
+        path = self.folder(cell) / RECORD
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.RecordInvalid(
+                f"{path}: cannot be read", why=error.strerror or str(error), fix="make it readable"
+            ) from error
+        return decode_record(data, path)
+
+    def records(self) -> tuple[Record, ...]:
+        """Every record in dist/, sorted by cell. Raises RecordInvalid for a damaged one."""
+        if not self.root.is_dir():
+            return ()
+        cells = sorted(path.parent.name for path in self.root.glob(f"*/{RECORD}"))
+        return tuple(record for record in map(self.read_record, cells) if record is not None)
+
+    def entries(self) -> Iterator[Path]:
+        """Every file under dist/ except locks and unfinished builds, sorted, relative to it."""
+        for folder, names, files in os.walk(self.root):
+            if Path(folder) == self.root:
+                names[:] = [name for name in names if name not in (LOCKS, PARTIAL)]
+            names.sort()
+            links = [name for name in names if (Path(folder) / name).is_symlink()]
+            for name in sorted([*files, *links]):
+                yield (Path(folder) / name).relative_to(self.root)
+
+
+def _try_lock(stream: IO[str]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def encode_record(record: Record) -> bytes:
+    """A record as the bytes of record.json."""
+    value = asdict(record)
+    value["inputs"]["settings"] = dict(record.inputs.settings)
+    return canonical({"schema": RECORD_SCHEMA, **value})
+
+
+def decode_record(data: bytes, path: Path) -> Record:
+    """The record in the bytes of a record.json; exactly what `encode_record` writes is accepted.
+
+    Raises RecordInvalid, naming `path`, for anything else.
+    """
+    try:
+        value: dict[str, Any] = json.loads(data)
+        schema = value.pop("schema")
+        if schema != RECORD_SCHEMA:
+            raise ValueError(f"got schema {schema}, expected {RECORD_SCHEMA}")
+        inputs = value.pop("inputs")
+        settings = tuple(sorted(inputs.pop("settings").items()))
+        record = Record(
+            artifact=Artifact(**value.pop("artifact")),
+            inputs=Inputs(command=tuple(inputs.pop("command")), settings=settings, **inputs),
+            passed=tuple(value.pop("passed")),
+            **value,
+        )
+        if encode_record(record) != data:
+            raise ValueError("it is not in the form in which records are written")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise errors.RecordInvalid(
+            f"{path}: not a record of this version", why=str(error), fix="build the cell again"
+        ) from error
+    return record

@@ -1,0 +1,1 @@
+"""The matrix inside other people's build systems."""

@@ -1,0 +1,96 @@
+"""Builds one cell: skips it when nothing changed, else runs its command and publishes the result.
+
+A failed or interrupted build leaves the artifact and record of an earlier one as they were.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildmatrix import errors
+from buildmatrix.artifact import Inputs
+from buildmatrix.dist import Dist
+from buildmatrix.plan import Plan, PlannedCell
+from buildmatrix.process import Completed, Runner
+
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_MISSING_MODULE = re.compile(r"no required module provides package (\S+)|missing go\.sum entry for (?:go\.mod file; to add it|module providing package (\S+))")  # fmt: skip  # noqa: E501
+_NO_PACKAGE = re.compile(r"(?:stat \S+: directory not found|no Go files in|is not in std|cannot find package)")
+_OUTPUT_LINES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What was learnt about the inputs when a run began: source digest and compilers' identities."""
+
+    sources: str
+    compilers: Mapping[str, str]
+    timeout: float | None = None
+
+
+def inputs_of(planned: PlannedCell, plan: Plan, resolved: Resolved) -> Inputs:
+    """Everything that decides the cell's bytes, free of machine paths."""
+    return Inputs(
+        command=planned.command.recorded,
+        settings=planned.command.settings,
+        go=plan.go.version,
+        compiler=resolved.compilers.get(planned.cell.id, ""),
+        version=plan.version,
+        sources=resolved.sources,
+    )
+
+
+def build(planned: PlannedCell, dist: Dist, runner: Runner, timeout: float | None) -> Path:
+    """Run the cell's command and move its output into the cell's folder; returns the artifact's path.
+
+    The caller holds the cell's lock. Raises BuildFailed, DiskFull, ToolMissing or CommandTimeout.
+    """
+    command, cell = planned.command, planned.cell.id
+    folder = dist.partial(cell)
+    try:
+        done = runner.run(command.argv, env=dict(command.environment), cwd=command.cwd, timeout=timeout)
+        if not done.ok or not command.output.is_file():
+            raise _explain(planned, done)
+        return dist.publish(cell, folder / command.output.name)
+    finally:
+        dist.discard_partial(cell)
+
+
+def _explain(planned: PlannedCell, done: Completed) -> errors.BuildmatrixError:
+    output = (done.stderr + done.stdout).strip()
+    cell = planned.cell
+    if _NO_SPACE.search(output):
+        return errors.DiskFull(
+            f"{cell.id}: no space left while it was built",
+            why=_first(output, _NO_SPACE),
+            fix="free some space (go clean -cache, or GOCACHE and TMPDIR elsewhere) and run again; nothing was lost",
+        )
+    fix = f"run it by hand: buildmatrix plan --target {cell.target.name} prints the exact command"
+    if _MISSING_MODULE.search(output):
+        fix = "run go mod tidy in the module, and commit go.mod and go.sum"
+    elif _NO_PACKAGE.search(output):
+        fix = f"correct binaries.{cell.binary.name}.package ({cell.binary.package}) in matrix.toml"
+    elif done.ok:
+        fix = f"point binaries.{cell.binary.name}.package at a package main"
+    return errors.BuildFailed(
+        f"{cell.id}: go build failed" + (f" with exit status {done.status}" if not done.ok else " to write a program"),
+        command=done.argv,
+        output=output,
+        why=_indented(output) or "it printed nothing",
+        fix=fix,
+    )
+
+
+def _first(output: str, pattern: re.Pattern[str]) -> str:
+    return next((line.strip() for line in output.splitlines() if pattern.search(line)), "")
+
+
+def _indented(output: str) -> str:
+    lines = output.splitlines()
+    kept = lines[:_OUTPUT_LINES]
+    if len(lines) > _OUTPUT_LINES:
+        kept.append(f"... and {len(lines) - _OUTPUT_LINES} more lines")
+    return "\n       ".join(kept)

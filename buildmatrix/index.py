@@ -1,0 +1,86 @@
+"""The files in dist/ that are derived from all records together. Pure, but for the writing.
+
+There is no shared index that steps would have to update: whoever finishes derives it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buildmatrix.artifact import Record
+from buildmatrix.dist import Dist, canonical
+from buildmatrix.matrix import Matrix
+from buildmatrix.prepare import Commit
+
+INDEX_SCHEMA = 1
+
+
+def files(matrix: Matrix, version: str, commit: Commit | None, records: tuple[Record, ...]) -> dict[str, bytes]:
+    """Name and content of every derived file."""
+    return {
+        "artifacts.json": canonical([_artifact(record) for record in records]),
+        "checksums.txt": "".join(
+            f"{record.artifact.sha256}  {record.cell}/{record.artifact.name}\n" for record in records
+        ).encode(),
+        "effective.toml": _effective(matrix, version),
+        "metadata.json": canonical(_metadata(matrix, version, commit)),
+    }
+
+
+def write(dist: Dist, matrix: Matrix, version: str, commit: Commit | None) -> None:
+    """Derive the files from the records that are there now, under the index's lock."""
+    with dist.lock("index"):
+        for name, data in files(matrix, version, commit, dist.records()).items():
+            dist.write(dist.root / name, data)
+
+
+def _artifact(record: Record) -> dict[str, Any]:
+    """One entry in GoReleaser's field names."""
+    entry = {
+        "name": record.artifact.name,
+        "path": f"{record.cell}/{record.artifact.name}",
+        "goos": record.goos,
+        "goarch": record.goarch,
+        "target": record.target,
+        "type": "Binary",
+        "binary": record.binary,
+        "size": record.artifact.size,
+        "sha256": record.artifact.sha256,
+    }
+    if record.level_variable:
+        entry[record.level_variable.lower()] = record.level
+    return entry
+
+
+def _metadata(matrix: Matrix, version: str, commit: Commit | None) -> dict[str, Any]:
+    value: dict[str, Any] = {"schema": INDEX_SCHEMA, "project_name": matrix.project.name, "version": version}
+    if matrix.project.supplier:
+        value["supplier"] = matrix.project.supplier
+    if commit is not None:
+        value |= {"commit": commit.hash, "commit_time": commit.time}
+    return value
+
+
+def _effective(matrix: Matrix, version: str) -> bytes:
+    import tomli_w
+
+    document: dict[str, Any] = {
+        "schema": INDEX_SCHEMA,
+        "project": {"name": matrix.project.name, "version": version, "supplier": matrix.project.supplier},
+        "go": {
+            "module": matrix.go.module,
+            "toolchain": matrix.go.toolchain,
+            "zig": matrix.go.zig,
+            "flags": list(matrix.go.flags),
+            "ldflags": list(matrix.go.ldflags),
+        },
+        "cells": {},
+    }
+    for cell in matrix.cells:
+        settings = {name: getattr(cell.target, name) for name in cell.target.__slots__ if name not in ("name", "env")}
+        plain = {
+            name.replace("_", "-"): list(item) if isinstance(item, tuple) else item for name, item in settings.items()
+        }
+        plain |= {"binary": cell.binary.name, "package": cell.binary.package, "env": dict(cell.target.env)}
+        document["cells"][cell.id] = plain
+    return tomli_w.dumps(document).encode()

@@ -1,0 +1,315 @@
+"""The way of a cell from source to record, and what joins the cells afterwards.
+
+CELL_STEPS and JOIN_STEPS are the map. Steps share nothing but files in dist/: sessions, make jobs
+and CI shards run them in separate processes. One cell's failure never stops another's build.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from buildmatrix import checks, errors, gobuild, index, sources
+from buildmatrix.artifact import Artifact, Outcome, Record, Status
+from buildmatrix.checks import across
+from buildmatrix.checks.rule import Subject
+from buildmatrix.dist import Dist, inputs_digest
+from buildmatrix.finding import Finding
+from buildmatrix.gobuild import Resolved
+from buildmatrix.plan import Plan, PlannedCell
+from buildmatrix.prepare import Commit
+from buildmatrix.process import SubprocessRunner
+
+if TYPE_CHECKING:
+    from buildmatrix._scan import Scan
+
+_POLL_SECONDS = 0.2
+
+
+class Listener(Protocol):
+    """Is told what cells do; called from worker threads."""
+
+    def started(self, cell: str, step: str) -> None:
+        """A cell has begun a step."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A cell is through."""
+
+
+@dataclass(slots=True)
+class CellRun:
+    """One cell on its way through CELL_STEPS."""
+
+    planned: PlannedCell
+    plan: Plan
+    resolved: Resolved
+    dist: Dist
+    runner: SubprocessRunner
+    force: bool
+    scan: Scan | None = None
+    built: bool = False
+    findings: tuple[Finding, ...] = ()
+    record: Record | None = None
+
+    @property
+    def cell(self) -> str:
+        """The cell's id."""
+        return self.planned.cell.id
+
+    @property
+    def path(self) -> Path:
+        """Where the artifact lies."""
+        return self.dist.folder(self.cell) / self.planned.cell.file_name
+
+    @property
+    def inputs_digest(self) -> str:
+        """The digest of today's inputs."""
+        return inputs_digest(gobuild.inputs_of(self.planned, self.plan, self.resolved))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What a build run is about."""
+
+    plan: Plan
+    resolved: Resolved
+    dist: Dist
+    runner: SubprocessRunner
+    listener: Listener
+    commit: Commit | None = None
+    force: bool = False
+    fail_fast: bool = False
+
+
+def scan_file(path: Path) -> Scan:
+    """Facts and digests of one artifact; raises ScanFailed where it could not be read in full."""
+    from buildmatrix import elf
+
+    return next(iter(elf.scan([path], hashes=("sha256", "sha512"), facts=True)))
+
+
+def require(scan: Scan, cell: str) -> Scan:
+    """The scan itself, if every byte was read; else ScanFailed."""
+    if scan.digests.sha256 is None or scan.facts is None:
+        raise errors.ScanFailed(
+            f"{cell}: {scan.path} could not be read in full ({scan.status})",
+            why="what was not read cannot be vouched for",
+            fix="make the file readable, and let nothing write to dist/ meanwhile",
+        )
+    return scan
+
+
+def _build(run: CellRun) -> None:
+    if run.scan is None:
+        gobuild.build(run.planned, run.dist, run.runner, run.resolved.timeout)
+        run.built = True
+
+
+def _scan(run: CellRun) -> None:
+    if run.built:
+        run.scan = require(scan_file(run.path), run.cell)
+
+
+def _check(run: CellRun) -> None:
+    run.findings = checks.run(subject_of(run))
+
+
+def _record(run: CellRun) -> None:
+    scan, inputs = _scanned(run), gobuild.inputs_of(run.planned, run.plan, run.resolved)
+    target = run.planned.cell.target
+    environment = dict(run.planned.command.environment)
+    settings = dict(run.planned.command.settings)
+    run.record = Record(
+        cell=run.cell,
+        binary=run.planned.cell.binary.name,
+        target=target.name,
+        goos=target.goos,
+        goarch=target.goarch,
+        level_variable=target.architecture.level_variable,
+        level=target.level,
+        inputs=inputs,
+        inputs_digest=inputs_digest(inputs),
+        artifact=artifact_of(run.path.name, scan),
+        passed=tuple(sorted(set(environment) - set(settings) - {"CC", "CXX"})),
+    )
+    run.dist.write_record(run.record)
+
+
+CELL_STEPS: tuple[tuple[str, Callable[[CellRun], None]], ...] = (
+    ("building", _build),
+    # Beyond here no artifact byte changes.
+    ("scanning", _scan),
+    ("checking", _check),
+    # Beyond here the artifact and its record agree.
+    ("recording", _record),
+)
+
+
+def artifact_of(name: str, scan: Scan) -> Artifact:
+    """The artifact that a complete scan describes."""
+    digests = scan.digests
+    return Artifact(name=name, size=scan.size, sha256=digests.sha256 or "", sha512=digests.sha512 or "")
+
+
+def _scanned(run: CellRun) -> Scan:
+    if run.scan is None:
+        raise AssertionError("a step ran before the scan")
+    return run.scan
+
+
+def subject_of(run: CellRun) -> Subject:
+    """What the checks see of a scanned cell."""
+    facts = _scanned(run).facts
+    if facts is None:
+        raise AssertionError("a step ran before the scan")
+    return Subject(
+        cell=run.planned.cell,
+        facts=facts,
+        go_version=run.plan.go.version,
+        sums=sources.module_sums(run.plan.matrix),
+    )
+
+
+def run(build: Build) -> tuple[Outcome, ...]:
+    """Build what changed, check everything, derive the index; outcomes in the plan's order.
+
+    Raises KeyboardInterrupt once every child is dead when it is interrupted.
+    """
+    runs = {item.cell.id: _cell_run(item, build) for item in build.plan.cells}
+    outcomes: dict[str, Outcome] = {}
+    survey(runs.values())
+    changed = []
+    for name, cell in runs.items():
+        if cell.scan is not None:
+            outcomes[name] = _through(cell, build.listener)
+        else:
+            changed.append(cell)
+    _parallel(changed, build, outcomes)
+    for join in JOIN_STEPS:
+        join(build, runs, outcomes)
+    return tuple(outcomes[item.cell.id] for item in build.plan.cells)
+
+
+def _cell_run(planned: PlannedCell, build: Build) -> CellRun:
+    return CellRun(planned, build.plan, build.resolved, build.dist, build.runner, build.force)
+
+
+def survey(runs: Iterable[CellRun]) -> None:
+    """Scan, in one batch, every artifact whose record has today's inputs; keep the intact ones."""
+    from buildmatrix import elf
+
+    candidates = {}
+    for run in runs:
+        record = None if run.force else _valid_record(run)
+        if record is not None and record.inputs_digest == run.inputs_digest and run.path.is_file():
+            candidates[str(run.path)] = (run, record)
+    if not candidates:
+        return
+    for scan in elf.scan(list(candidates), hashes=("sha256", "sha512"), facts=True):
+        run, record = candidates[scan.path]
+        if scan.facts is not None and artifact_of(run.path.name, scan) == record.artifact:
+            run.scan = scan
+
+
+def _valid_record(run: CellRun) -> Record | None:
+    try:
+        return run.dist.read_record(run.cell)
+    except errors.RecordInvalid:
+        return None
+
+
+def _through(run: CellRun, listener: Listener) -> Outcome:
+    started = time.monotonic()
+    outcome = None
+    try:
+        for name, step in CELL_STEPS:
+            if run.scan is None or name != "building":
+                listener.started(run.cell, name)
+            step(run)
+    except errors.BuildmatrixError as error:
+        outcome = Outcome(
+            cell=run.cell,
+            status=Status.FAILED,
+            reason=str(error),
+            seconds=time.monotonic() - started,
+            exit_status=error.exit_status,
+        )
+    if outcome is None:
+        outcome = Outcome(
+            cell=run.cell,
+            status=Status.DONE if run.built else Status.SKIPPED,
+            reason="" if run.built else "unchanged",
+            findings=run.findings,
+            artifact=artifact_of(run.path.name, _scanned(run)),
+            seconds=time.monotonic() - started,
+        )
+    listener.finished(outcome)
+    return outcome
+
+
+def _locked(run: CellRun, listener: Listener) -> Outcome:
+    def waiting() -> None:
+        run.runner.check()
+        listener.started(run.cell, "waiting for another build")
+
+    try:
+        with run.dist.lock(run.cell, waiting):
+            survey((run,))  # another process may have built it while this one waited
+            return _through(run, listener)
+    except errors.BuildmatrixError as error:
+        outcome = Outcome(cell=run.cell, status=Status.FAILED, reason=str(error), exit_status=error.exit_status)
+        listener.finished(outcome)
+        return outcome
+
+
+def _parallel(runs: list[CellRun], build: Build, outcomes: dict[str, Outcome]) -> None:
+    if not runs:
+        return
+    pool = ThreadPoolExecutor(max_workers=build.plan.workers)
+    try:
+        pending: dict[Future[Outcome], str] = {pool.submit(_locked, run, build.listener): run.cell for run in runs}
+        while pending:
+            done, _ = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = pending.pop(future)
+                outcomes[cell] = future.result()
+                if build.fail_fast and outcomes[cell].failed:
+                    _give_up(pending, outcomes)
+    except BaseException:
+        build.runner.cancel()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_up(pending: dict[Future[Outcome], str], outcomes: dict[str, Outcome]) -> None:
+    for future, cell in list(pending.items()):
+        if future.cancel():
+            outcomes[cell] = Outcome(cell=cell, status=Status.FAILED, reason="not built: another cell failed first")
+            del pending[future]
+
+
+def _compare(_build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcome]) -> None:
+    """Hold the artifacts of this run against each other."""
+    subjects = [(subject_of(run), run.scan.digests.sha256 or "") for run in runs.values() if run.scan is not None]
+    for finding in across.run(subjects):
+        old = outcomes[finding.cell]
+        outcomes[finding.cell] = replace(old, findings=(*old.findings, finding))
+
+
+def _index(build: Build, runs: dict[str, CellRun], _outcomes: dict[str, Outcome]) -> None:
+    if any(run.scan is not None for run in runs.values()):
+        index.write(build.dist, build.plan.matrix, build.plan.version, build.commit)
+
+
+JOIN_STEPS: tuple[Callable[[Build, dict[str, CellRun], dict[str, Outcome]], None], ...] = (_compare, _index)
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """The worst exit status: build failures and missing tools before findings."""
+    statuses = [item.exit_status or errors.EXIT_FINDINGS for item in outcomes if item.failed]
+    return max(statuses, default=errors.EXIT_OK)

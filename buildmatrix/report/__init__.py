@@ -1,0 +1,1 @@
+"""Presentation: outcomes and findings for people and for programs. Judges nothing."""

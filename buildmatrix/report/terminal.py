@@ -1,0 +1,196 @@
+"""Outcomes as rows on a terminal or in a log, and live progress while cells build.
+
+The summary is plain text with a little colour, so that a run in which nothing changed does not pay
+for a layout library; rich is loaded when there is progress to show on a real terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from buildmatrix.artifact import Outcome, Status
+from buildmatrix.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_RED, _GREEN, _YELLOW, _DIM, _RESET = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+_SHORT_DIGEST = 16
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether a stream takes colour: a terminal, and neither NO_COLOR nor TERM=dumb."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Progress(Protocol):
+    """A pipeline listener that is entered while cells run."""
+
+    def __enter__(self) -> Progress: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def started(self, cell: str, step: str) -> None:
+        """A cell has begun a step."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A cell is through."""
+
+
+class LineProgress:
+    """One line when a cell starts to build, and one when it is through: for logs and CI."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._told: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> LineProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def started(self, cell: str, step: str) -> None:
+        """Announce the steps that take time, once."""
+        with self._lock:
+            if step.startswith(("building", "waiting")) and (cell, step) not in self._told:
+                self._told.add((cell, step))
+                print(f"{cell}: {step}", file=self._stream, flush=True)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Say how a cell that was built ended."""
+        if outcome.status is not Status.SKIPPED:
+            with self._lock:
+                word = "failed" if outcome.failed else "built"
+                print(f"{outcome.cell}: {word} in {outcome.seconds:.1f} s", file=self._stream, flush=True)
+
+
+class LiveProgress:
+    """A row a cell, redrawn in place."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._lock = threading.Lock()
+        self._rows: dict[str, tuple[str, float, float | None]] = {}
+        console = Console(file=stream)
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def started(self, cell: str, step: str) -> None:
+        """Show a cell's step."""
+        with self._lock:
+            begun = self._rows.get(cell, ("", time.monotonic(), None))[1]
+            self._rows[cell] = (step, begun, None)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Show a cell's end."""
+        with self._lock:
+            begun = self._rows.get(outcome.cell, ("", time.monotonic(), None))[1]
+            self._rows[outcome.cell] = ("failed" if outcome.failed else str(outcome.status), begun, outcome.seconds)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        with self._lock:
+            rows = list(self._rows.items())
+        running = [row for row in rows if row[1][2] is None]
+        ended = [row for row in rows if row[1][2] is not None]
+        for cell, (step, begun, seconds) in [*ended[-_shown_rows(len(running)) :], *running]:
+            elapsed = time.monotonic() - begun if seconds is None else seconds
+            style = {"failed": "red", "done": "green", "skipped": "dim"}.get(step, "yellow")
+            table.add_row(cell, f"[{style}]{step}[/{style}]", f"{elapsed:5.1f} s")
+        return table
+
+
+def _shown_rows(running: int) -> int:
+    return max(1, shutil.get_terminal_size().lines - running - 3)
+
+
+def progress(stream: TextIO | None = None) -> Progress:
+    """Live rows on a terminal, plain lines elsewhere and in CI."""
+    stream = stream or sys.stderr
+    live = stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+    return LiveProgress(stream) if live else LineProgress(stream)
+
+
+def summary(outcomes: Iterable[Outcome], stream: TextIO, *, verb: str) -> None:
+    """One row per cell, then every finding and failure with cause and fix, then one line of counts."""
+    outcomes = tuple(outcomes)
+    colour = coloured(stream)
+    names = max((len(item.cell) for item in outcomes), default=0)
+    width = shutil.get_terminal_size((120, 24)).columns if stream.isatty() else 200
+    for outcome in outcomes:
+        print(_row(outcome, names, width, colour, verb), file=stream)
+    details = [line for outcome in outcomes for line in _details(outcome, colour)]
+    if details:
+        print("", *details, sep="\n", file=stream)
+    print(_counts(outcomes, verb), file=stream)
+
+
+def _row(outcome: Outcome, names: int, width: int, colour: bool, verb: str) -> str:
+    if outcome.failed:
+        mark, tint, word = "FAIL", _RED, "failed"
+    elif outcome.status is Status.SKIPPED:
+        mark, tint, word = "ok", _DIM, outcome.reason or "skipped"
+    else:
+        mark, tint, word = "ok", _GREEN, verb
+    if outcome.failed and outcome.findings:
+        word = " ".join(sorted({item.rule for item in outcome.findings if item.severity is Severity.ERROR}))
+    cells = f"{outcome.cell:<{names}}  {word:<9}"
+    if outcome.artifact is not None:
+        digest = outcome.artifact.sha256[:_SHORT_DIGEST]
+        cells += f"  {outcome.artifact.size / 1e6:7.1f} MB  sha256:{digest}"
+    text = f"{mark:<4}  {cells}".rstrip()
+    text = text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    return f"{tint}{text[:4]}{_RESET}{text[4:]}" if colour else text
+
+
+def _details(outcome: Outcome, colour: bool) -> list[str]:
+    lines = []
+    if outcome.status is Status.FAILED and outcome.reason:
+        lines += _tinted(outcome.reason.splitlines(), _RED if colour else "")
+    for finding in outcome.findings:
+        lines += finding_lines(finding, colour)
+    return lines
+
+
+def finding_lines(finding: Finding, colour: bool) -> list[str]:
+    """One finding, its first line in the colour of its severity."""
+    tint = {Severity.ERROR: _RED, Severity.WARNING: _YELLOW, Severity.NOTE: _DIM}[finding.severity]
+    return _tinted(list(finding.lines()), tint if colour else "")
+
+
+def _tinted(lines: list[str], tint: str) -> list[str]:
+    return [f"{tint}{lines[0]}{_RESET}", *lines[1:]] if tint and lines else lines
+
+
+def _counts(outcomes: tuple[Outcome, ...], verb: str) -> str:
+    failed = sum(item.failed for item in outcomes)
+    skipped = sum(item.status is Status.SKIPPED and not item.failed for item in outcomes)
+    warnings = sum(finding.severity is Severity.WARNING for item in outcomes for finding in item.findings)
+    parts = [f"{len(outcomes) - failed - skipped} {verb}"]
+    parts += [f"{count} {name}" for count, name in ((skipped, "unchanged"), (failed, "failed")) if count]
+    if warnings:
+        parts.append(f"{warnings} warning" + ("s" if warnings > 1 else ""))
+    return ", ".join(parts)

@@ -1,0 +1,57 @@
+"""The matrix as nox sessions: `register()` in a noxfile makes one or more for every target.
+
+Sessions only translate: each runs one `buildmatrix` command, with what follows `--` appended. State
+passes through dist/ alone, so `nox -j` works. Nox flattens exit statuses to 1; Makefiles that need
+the real one call `buildmatrix`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nox
+
+from buildmatrix import cli, errors, matrix
+
+
+def register(path: str | Path = matrix.FILE_NAME) -> None:
+    """Register build-TARGET, verify-TARGET, build-all, verify-all, plan, doctor and repro.
+
+    `path` is the matrix file, relative to the noxfile's folder. Ends the program with the exit status
+    2 and one message where the file has problems.
+    """
+    try:
+        parsed = matrix.read(Path(path).absolute())
+    except errors.BuildmatrixError as error:
+        sys.exit(_report(error))
+    file = ("--matrix", str(path))
+    for target in parsed.targets:
+        _session(f"build-{target}", ("build", *file, "--target", target), f"Build and check {target}.", "build")
+        _session(f"verify-{target}", ("verify", *file, "--target", target), f"Verify {target}.", "verify")
+    _session("build-all", ("build", *file), "Build and check every cell.", "")
+    _session("verify-all", ("verify", *file), "Prove dist/ from its bytes.", "")
+    _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
+    _session("doctor", ("doctor", *file), "Say which toolchains would be used and what is missing.", "")
+    _session("repro", ("repro", *file), "Build twice in different folders and compare.", "")
+
+
+def _report(error: errors.BuildmatrixError) -> int:
+    print(error, file=sys.stderr)
+    return error.exit_status
+
+
+def _session(name: str, arguments: tuple[str, ...], summary: str, tag: str) -> None:
+    def run(session: nox.Session) -> None:
+        status = cli.main([*arguments, *session.posargs])
+        if status == errors.EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
+        if status:
+            session.error(f"buildmatrix {arguments[0]} ended with exit status {status}")
+
+    run.__doc__ = summary
+    decorate: Callable[[Callable[[nox.Session], None]], object] = nox.session(
+        name=name, python=False, default=False, tags=[tag] if tag else []
+    )
+    decorate(run)
