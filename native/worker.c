@@ -156,6 +156,32 @@ static void seed_head(bm_worker *worker, bm_source *source, int fd)
     source->next = 1;
 }
 
+/*
+ * Whether a file that starts so could be of a format that the readers know: by its first two bytes,
+ * so that most files of a tree cost an open, a read and a close.
+ */
+static bool may_be_recognised(const uint8_t *head, ssize_t length)
+{
+    static const uint8_t starts[][2] = {
+        {0x7f, 'E'}, {'#', '!'}, {'M', 'Z'}, {'!', '<'}, {0xca, 0xfe}, {0xfe, 0xed}, {0xce, 0xfa}, {0xcf, 0xfa},
+        {0xbe, 0xba}, {0xbf, 0xba},
+    };
+    if (length < 0) return true; /* for the reader to report */
+    for (size_t i = 0; length >= 2 && i < sizeof starts / sizeof *starts; i++)
+        if (head[0] == starts[i][0] && head[1] == starts[i][1]) return true;
+    return false;
+}
+
+/* True where only recognised files are wanted and this one is none: counted, and done with. */
+static bool dismissed(bm_worker *worker, int fd)
+{
+    uint32_t want = worker->batch->want;
+    if (!(want & BM_WANT_RECOGNISED) || (want & WANT_DIGESTS)) return false;
+    if (may_be_recognised(worker->window, pread(fd, worker->window, HEAD_BYTES, 0))) return false;
+    count_file(worker, 0);
+    return true;
+}
+
 /* A file of which only facts, or nothing but its metadata, are wanted. */
 static void read_facts_only(bm_worker *worker, const bm_place *place, int fd, const struct stat *before)
 {
@@ -199,13 +225,18 @@ static void fail_place(bm_worker *worker, const bm_place *place, uint32_t status
     if (record) bm_emit_failure(worker, record, status, error);
 }
 
+/* Whether an entry that is no regular file leaves a record. */
+static bool is_wanted(const bm_worker *worker, const bm_place *place, bool link)
+{
+    uint32_t want = worker->batch->want;
+    return !place->dir || (want & BM_WANT_ALL_ENTRIES) || (link && !(want & BM_WANT_RECOGNISED));
+}
+
 /* What is not a regular file, by lstat. */
 static void report_other(bm_worker *worker, const bm_place *place, const struct stat *stat)
 {
     bool link = S_ISLNK(stat->st_mode);
-    if (place->dir && !(worker->batch->want & BM_WANT_ALL_ENTRIES)) {
-        if (!link || (worker->batch->want & BM_WANT_RECOGNISED)) return;
-    }
+    if (!is_wanted(worker, place, link)) return;
     bm_record *record = bm_emit(worker, place);
     if (!record) return;
     bm_emit_stat(record, stat);
@@ -223,6 +254,10 @@ static void report_other(bm_worker *worker, const bm_place *place, const struct 
 static void read_open(bm_worker *worker, const bm_place *place, int fd)
 {
     struct stat before;
+    if (dismissed(worker, fd)) {
+        close(fd);
+        return;
+    }
     if (fstat(fd, &before) != 0) {
         fail_place(worker, place, BM_STATUS_STAT, errno);
     } else if (!S_ISREG(before.st_mode)) {
@@ -258,6 +293,7 @@ static bool is_regular(bm_worker *worker, const bm_place *place)
 void bm_worker_file(bm_worker *worker, const bm_place *place, uint8_t type)
 {
     bm_worker_room(worker);
+    if (type != DT_REG && type != DT_UNKNOWN && type != DT_DIR && !is_wanted(worker, place, type == DT_LNK)) return;
     if (type != DT_REG && !is_regular(worker, place)) return;
     int base = place->dir ? place->dir->fd : AT_FDCWD;
     int fd = openat(base, place->name, place->dir ? FILE_FLAGS | O_NOFOLLOW : FILE_FLAGS);
