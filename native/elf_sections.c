@@ -52,7 +52,7 @@ static bool header_at(bm_elf *elf, uint32_t index, section *result)
     return bytes != NULL;
 }
 
-static bool name_is(bm_elf *elf, const section *names, uint32_t name, const char *wanted)
+static inline bool name_is(bm_elf *elf, const section *names, uint32_t name, const char *wanted)
 {
     size_t length = strlen(wanted) + 1;
     if (!bm_within(name, length, names->size) || names->offset > UINT64_MAX - name)
@@ -74,6 +74,8 @@ static void note_section(bm_elf *elf, const section *found, const section *names
         facts->has_symtab = 1;
     if (found->type == SHT_DYNSYM)
         elf->dynsym = (bm_range){found->offset, found->size, true};
+    if (found->type != SHT_PROGBITS && found->type != SHT_MIPS_DWARF)
+        return; /* names cost a look into another table; no other section's name matters */
     if (name_is(elf, names, found->name, ".debug_info") || name_is(elf, names, found->name, ".zdebug_info"))
         facts->has_debug = 1;
     if (name_is(elf, names, found->name, ".go.buildinfo")) {
