@@ -45,6 +45,7 @@ var (
 	errHeaderTable = errors.New("the size or the number of the program headers is wrong")
 	errTableEnd    = errors.New("the program headers lie beyond the end of the file")
 	errInterpEnd   = errors.New("the name of the loader lies beyond the end of the file")
+	errInterpWhere = errors.New("the name of the loader lies at a negative offset")
 	errInterpName  = errors.New("the name of the loader has a wrong length or no end")
 	errLoadEnd     = errors.New("a segment lies beyond the end of the file")
 )
@@ -58,7 +59,8 @@ type layout struct {
 
 // program is what the kernel takes from the headers before it maps anything.
 type program struct {
-	interpreter string // PT_INTERP; empty if none
+	dynamic     bool   // there is a PT_INTERP
+	interpreter string // its content up to the first NUL
 	cut         bool   // a LOAD segment ends past the file: it starts and then dies
 }
 
@@ -144,14 +146,13 @@ func readTable(r io.ReaderAt, head []byte, size int64, as layout) ([]byte, error
 // walkTable looks at the first PT_INTERP and at the extent of every PT_LOAD.
 func walkTable(r io.ReaderAt, table []byte, size int64, as layout) (program, error) {
 	var found program
-	seen := false
 	for ; len(table) > 0; table = table[as.headerSize():] {
 		kind, offset, length := as.segment(table)
 		switch {
 		case kind == segmentLoad && length > 0 && !within(offset, length, size):
 			found.cut = true
-		case kind == segmentInterp && !seen:
-			seen = true
+		case kind == segmentInterp && !found.dynamic:
+			found.dynamic = true
 			name, err := readInterpreter(r, offset, length, size)
 			if err != nil {
 				return found, err
@@ -165,6 +166,9 @@ func walkTable(r io.ReaderAt, table []byte, size int64, as layout) (program, err
 func readInterpreter(r io.ReaderAt, offset, length uint64, size int64) (string, error) {
 	if length < 2 || length > maxInterpreter {
 		return "", errInterpName
+	}
+	if offset > 1<<63-1 {
+		return "", errInterpWhere
 	}
 	if !within(offset, length, size) {
 		return "", errInterpEnd

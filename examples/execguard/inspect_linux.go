@@ -145,7 +145,11 @@ func (i inspector) binary(file io.ReaderAt, path string, head []byte, size int64
 	if err != nil {
 		return badHeaders(path, err, size)
 	}
-	if found.interpreter != "" {
+	switch {
+	case found.dynamic && found.interpreter == "":
+		// The empty name leads to the working directory, which is no regular file.
+		return verdict{cause: BadProgramHeaders, culprit: path, detail: "the name of the loader is empty", err: syscall.EACCES}
+	case found.dynamic:
 		if seen := i.loader(found.interpreter); seen.cause != "" {
 			return seen
 		}
@@ -163,6 +167,8 @@ func badHeaders(path string, err error, size int64) verdict {
 		seen.cause, seen.detail = NotLinked, ""
 	case errors.Is(err, errInterpEnd):
 		seen.cause, seen.err = Truncated, syscall.EIO
+	case errors.Is(err, errInterpWhere):
+		seen.err = syscall.EINVAL // rw_verify_area refuses the read
 	case errors.Is(err, errTableEnd) || size < 64:
 		seen.cause = Truncated
 	}

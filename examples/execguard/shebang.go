@@ -12,30 +12,35 @@ const scriptHead = 256
 var errShebang = errors.New("no interpreter in the first 255 bytes")
 
 // shebang is the first line of a script as load_script in fs/binfmt_script.c takes it.
-type shebang struct{ interpreter, argument string }
+type shebang struct {
+	interpreter, argument string
+	// hasArgument tells an empty argument from none: bytes that the kernel takes for an argument may
+	// begin with NUL.
+	hasArgument bool
+}
 
 // parseShebang reads a #! line. head is the start of the file without padding; as the kernel does,
 // it is cut or zero-padded to 256 bytes.
 func parseShebang(head []byte) (shebang, error) {
 	var buffer [scriptHead]byte
 	copy(buffer[:], head)
-	line, err := shebangLine(buffer[:])
+	text, err := shebangLine(buffer[:])
 	if err != nil {
 		return shebang{}, err
 	}
-	line = bytes.TrimLeft(bytes.TrimRight(line, " \t"), " \t")
-	name, rest := line, []byte(nil)
-	if end := bytes.IndexAny(line, " \t\x00"); end >= 0 {
-		name, rest = line[:end], line[end:]
-	}
-	if len(name) == 0 && len(line) == 0 {
+	text = bytes.Trim(text, " \t")
+	if len(text) == 0 {
 		return shebang{}, errShebang
 	}
-	argument := ""
-	if len(rest) > 0 && rest[0] != 0 {
-		argument = cString(bytes.TrimLeft(rest, " \t"))
+	name, rest := text, []byte(nil)
+	if end := bytes.IndexAny(text, " \t\x00"); end >= 0 {
+		name, rest = text[:end], text[end:]
 	}
-	return shebang{interpreter: string(name), argument: argument}, nil
+	line := shebang{interpreter: string(name)}
+	if len(rest) > 0 && rest[0] != 0 {
+		line.argument, line.hasArgument = cString(bytes.TrimLeft(rest, " \t")), true
+	}
+	return line, nil
 }
 
 // shebangLine is what stands between #! and the end of the line, or of the buffer. Without a newline
