@@ -15,6 +15,20 @@ from buildmatrix._scan import Progress, Root, Scan
 from buildmatrix.errors import NativeMissing, ScanFailed, UsageError
 from buildmatrix.facts import Facts, Status
 
+__all__ = [
+    "DIGEST_SIZES",
+    "HASHES",
+    "Progress",
+    "Scan",
+    "View",
+    "facts_of_bytes",
+    "hash_buffers",
+    "read_facts",
+    "scan",
+    "scan_one",
+    "scan_tree",
+]
+
 try:
     from buildmatrix._native import ffi, lib
 except ImportError as _cause:
