@@ -1,0 +1,197 @@
+"""Symbol lookup and relocation as glibc does them (elf/dl-lookup.c, elf/dl-reloc.c, dl-machine.h).
+
+Only what can fail is followed: whether every symbol that is bound at start is found, by name and
+version, in the order of the search list. What is bound lazily is kept for `lazy.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from buildmatrix.preflight.dynobj import (
+    DF_SYMBOLIC,
+    DT_FLAGS,
+    DT_SYMBOLIC,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_TLS,
+    DynamicObject,
+    Reloc,
+    Symbol,
+    gnu_hash,
+)
+from buildmatrix.preflight.elfimage import EM_386, EM_AARCH64, EM_ARM, EM_X86_64
+from buildmatrix.preflight.glibc_search import Loaded
+
+SHN_ABS = 0xFFF1
+ALLOWED_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10
+CLASS_PLT, CLASS_COPY = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Relocation types of one psABI: no symbol wanted, PLT class, copy, and all that glibc knows."""
+
+    unnamed: frozenset[int]
+    plt: frozenset[int]
+    copy: int
+    known: frozenset[int]
+    jump_slot: int
+
+
+MACHINES = {
+    EM_X86_64: Machine(
+        unnamed=frozenset({0, 8, 37, 38}), plt=frozenset({7, 16, 17, 18, 36}), copy=5, jump_slot=7,
+        known=frozenset({0, 1, 2, 5, 6, 7, 8, 10, 16, 17, 18, 24, 32, 33, 36, 37, 38}),
+    ),
+    EM_386: Machine(
+        unnamed=frozenset({0, 8, 42}), plt=frozenset({7, 14, 35, 36, 37, 41}), copy=5, jump_slot=7,
+        known=frozenset({0, 1, 2, 5, 6, 7, 8, 14, 35, 36, 37, 38, 41, 42}),
+    ),
+    EM_AARCH64: Machine(
+        unnamed=frozenset({0, 256, 1027, 1032}), plt=frozenset({1026, 1028, 1029, 1030, 1031}), copy=1024,
+        jump_slot=1026,
+        known=frozenset({0, 256, 257, 258, 1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031, 1032}),
+    ),
+    EM_ARM: Machine(
+        unnamed=frozenset({0, 23, 160}), plt=frozenset({13, 17, 18, 19, 22}), copy=20, jump_slot=22,
+        known=frozenset({0, 1, 2, 3, 13, 17, 18, 19, 20, 21, 22, 23, 160}),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A version that a reference asks for: name, hash, the file it should come from, whether hidden."""
+
+    name: bytes
+    hash: int
+    file: bytes | None
+    hidden: bool
+
+
+class Unversioned(Exception):
+    """glibc's assertion in check_match: the file that should define a version has no versions at all."""
+
+    def __init__(self, provider: Loaded, symbol: str, version: str) -> None:
+        super().__init__(symbol)
+        self.provider = provider
+        self.symbol = symbol
+        self.version = version
+
+
+class Undefined(Exception):
+    """A reference that nothing defines."""
+
+    def __init__(self, where: Loaded, symbol: str, version: str) -> None:
+        super().__init__(symbol)
+        self.where = where
+        self.symbol = symbol
+        self.version = version
+
+    @property
+    def text(self) -> str:
+        """The loader's words."""
+        return f"undefined symbol: {self.symbol}" + (f", version {self.version}" if self.version else "")
+
+
+class BadType(Exception):
+    """A relocation type that the loader does not know."""
+
+    def __init__(self, where: Loaded, kind: int) -> None:
+        super().__init__(hex(kind))
+        self.where = where
+        self.kind = kind
+
+
+class Binder:
+    """Looks symbols up in one process's global search list."""
+
+    def __init__(self, scope: list[Loaded], machine: int) -> None:
+        self.scope = scope
+        self.machine = MACHINES.get(machine)
+        self._memory: dict[tuple[int, int, int], bool] = {}
+
+    def check(self, where: Loaded, reloc: Reloc) -> None:
+        """Apply one relocation as far as it can fail. Raises Undefined, Unversioned, BadType, Fault."""
+        machine = self.machine
+        if machine is not None:
+            if reloc.type not in machine.known:
+                raise BadType(where, reloc.type)
+            if reloc.type in machine.unnamed:
+                return
+        if not reloc.symbol:
+            return
+        kind = 0
+        if machine is not None:
+            kind = CLASS_PLT if reloc.type in machine.plt else CLASS_COPY if reloc.type == machine.copy else 0
+        key = (where.order, reloc.symbol, kind)
+        if key not in self._memory:
+            self._memory[key] = True
+            self.bind(where, reloc.symbol, kind)
+
+    def bind(self, where: Loaded, index: int, kind: int) -> tuple[Loaded, Symbol] | None:
+        """The definition of symbol `index` of an object; None for a local or an undefined weak one."""
+        symbol = where.object.symbol(index)
+        if symbol.binding == STB_LOCAL or symbol.other & 3 in (1, 2):
+            return None
+        name = where.object.string(symbol.name)
+        wanted = self._wanted(where.object, index)
+        found = self.lookup(name, wanted, kind, where)
+        if found is None and symbol.binding != STB_WEAK:
+            version = wanted.name.decode(errors="replace") if wanted else ""
+            raise Undefined(where, name.decode(errors="replace"), version)
+        return found
+
+    @staticmethod
+    def _wanted(library: DynamicObject, index: int) -> Wanted | None:
+        raw = library.versym(index)
+        if raw is None:
+            return None
+        row = library.versions.get(raw & 0x7FFF)
+        return None if row is None or not row[1] else Wanted(*row)
+
+    def lookup(self, name: bytes, wanted: Wanted | None, kind: int, where: Loaded) -> tuple[Loaded, Symbol] | None:
+        """The first match in the search list (do_lookup_x)."""
+        hashed = gnu_hash(name)
+        scope = self.scope
+        symbolic = where.object.tags.get(DT_FLAGS, 0) & DF_SYMBOLIC or DT_SYMBOLIC in where.object.tags
+        if symbolic:
+            scope = [where, *scope]
+        for provider in scope:
+            if kind & CLASS_COPY and provider.is_main:
+                continue
+            symbol = self._match(provider, name, hashed, wanted, kind)
+            if symbol is not None and symbol.other & 3 not in (1, 2) and symbol.binding in (1, 2, 10):
+                return provider, symbol
+        return None
+
+    def _match(self, provider: Loaded, name: bytes, hashed: int, wanted: Wanted | None, kind: int) -> Symbol | None:
+        newer: list[Symbol] = []
+        for symbol in provider.object.candidates(name, hashed):
+            if self._fits(provider, symbol, wanted, kind, newer, name):
+                return symbol
+        return newer[0] if len(newer) == 1 else None
+
+    def _fits(
+        self, provider: Loaded, symbol: Symbol, wanted: Wanted | None, kind: int, newer: list[Symbol], name: bytes
+    ) -> bool:
+        """check_match."""
+        valueless = symbol.value == 0 and symbol.shndx != SHN_ABS and symbol.type != STT_TLS
+        if valueless or (kind & CLASS_PLT and symbol.shndx == 0) or not 1 << symbol.type & ALLOWED_TYPES:
+            return False
+        raw = provider.object.versym(symbol.number)
+        if wanted is None:
+            if raw is not None and raw & 0x7FFF >= 3:
+                if not raw & 0x8000:
+                    newer.append(symbol)
+                return False
+            return True
+        if raw is None:
+            if wanted.file is not None and provider.answers(wanted.file.decode(errors="surrogateescape")):
+                raise Unversioned(provider, name.decode(errors="replace"), wanted.name.decode(errors="replace"))
+            return True
+        row = provider.object.versions.get(raw & 0x7FFF)
+        has = row is not None and row[1] != 0
+        same = has and row is not None and row[1] == wanted.hash and row[0] == wanted.name
+        return same or not (wanted.hidden or has or raw & 0x8000)

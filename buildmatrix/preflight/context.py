@@ -1,0 +1,81 @@
+"""What a loader knows when it starts: the process, its root, its host; and the libraries read so far.
+
+`Libraries` outlives one verdict: a library is mapped and parsed once for each page size, however many
+programs of the root need it. A library's own load bias is 0 here, since only differences matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from buildmatrix.facts import Kind
+from buildmatrix.preflight.dynobj import DynamicObject
+from buildmatrix.preflight.elfload import Mapped
+from buildmatrix.preflight.host import Host
+from buildmatrix.preflight.openexec import Process
+from buildmatrix.preflight.verdict import Evidence, Needed
+from buildmatrix.preflight.walk import MAY_READ, Failed, Found, View, permitted, resolve
+
+STRERROR = {
+    "ENOENT": "No such file or directory", "EACCES": "Permission denied", "ENOTDIR": "Not a directory",
+    "ELOOP": "Too many levels of symbolic links", "ENAMETOOLONG": "File name too long", "EISDIR": "Is a directory",
+    "EINVAL": "Invalid argument", "ENXIO": "No such device or address", "ENOMEM": "Cannot allocate memory",
+    "ENOEXEC": "Exec format error", "EIO": "Input/output error", "ENODEV": "No such device",
+    "ELIBBAD": "Accessing a corrupted shared library", "ETXTBSY": "Text file busy", "E2BIG": "Argument list too long",
+    "EBUSY": "Device or resource busy", "EPERM": "Operation not permitted",
+}  # fmt: skip
+"""strerror(3) of the errors that occur here (glibc and musl agree on these)."""
+
+
+Key = tuple[tuple[int, int], int, str]
+
+
+class Libraries:
+    """Parsed libraries by inode, page size and loader family; a value may be the error that reading gave."""
+
+    def __init__(self) -> None:
+        self.glibc: dict[Key, DynamicObject | Exception] = {}
+        self.musl: dict[Key, DynamicObject | str] = {}
+
+
+@dataclass(slots=True, kw_only=True)
+class Start:
+    """A dynamic program at its loader's first instruction, and what is found out from there on."""
+
+    view: View
+    host: Host
+    process: Process
+    env: Mapping[str, str]
+    libraries: Libraries
+    evidence: list[Evidence] = field(default_factory=list)
+    depends: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    needed: list[Needed] = field(default_factory=list)
+
+    @property
+    def program(self) -> str:
+        """argv[0], which both loaders call the program by."""
+        return self.process.argv[0] if self.process.argv else ""
+
+    def main(self) -> DynamicObject:
+        """The program as the kernel mapped it."""
+        return object_of(self.process.main)
+
+
+def object_of(mapped: Mapped) -> DynamicObject:
+    """An image that the kernel mapped, as a loader reads it."""
+    image = mapped.image
+    return DynamicObject(image.path, image.blob, image.layout, image.header, image.phdrs, mapped.space, mapped.bias)
+
+
+def open_read(view: View, path: str) -> Found | Failed:
+    """open(2) with O_RDONLY: directories open, devices and sockets are taken not to."""
+    found = resolve(view, path)
+    if isinstance(found, Failed):
+        return found
+    if found.inode.kind not in (Kind.REGULAR, Kind.DIRECTORY):
+        return Failed(errno="ENXIO", at=found.path, why=f"is a {found.inode.kind}")
+    if not permitted(found.inode, view.who, MAY_READ):
+        return Failed(errno="EACCES", at=found.path, why=f"uid {view.who.uid} may not read it")
+    return found

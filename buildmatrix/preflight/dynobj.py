@@ -1,0 +1,397 @@
+"""A mapped object with its dynamic section, as a loader reads it: by address, through the mapping.
+
+Nothing is checked against the file: a loader takes DT_STRTAB for an address and follows it. What
+cannot be read raises Fault, which is the signal that the loader itself would get.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from buildmatrix.preflight.elfimage import PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
+from buildmatrix.preflight.memory import AddressSpace, Blob
+
+DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
+DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ, DT_PLTREL, DT_TEXTREL, DT_JMPREL = 14, 15, 16, 17, 18, 20, 22, 23
+DT_BIND_NOW, DT_RUNPATH, DT_FLAGS, DT_RELRSZ, DT_RELR = 24, 29, 30, 35, 36
+DT_GNU_HASH, DT_VERSYM, DT_FLAGS_1, DT_VERDEF, DT_VERNEED = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFE
+DT_AUXILIARY, DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
+DF_SYMBOLIC, DF_TEXTREL, DF_BIND_NOW = 2, 4, 8
+DF_1_NOW, DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE = 1, 0x800, 0x40, 0x08000000
+STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_UNIQUE = 0, 1, 2, 10
+STT_TLS, STT_IFUNC = 6, 10
+MAX_DYNAMIC = 1 << 16
+MAX_TABLE = 1 << 27
+
+
+class Symbol(NamedTuple):
+    """One Elf_Sym, with its index."""
+
+    number: int
+    name: int
+    info: int
+    other: int
+    shndx: int
+    value: int
+    size: int
+
+    @property
+    def binding(self) -> int:
+        """STB_ value."""
+        return self.info >> 4
+
+    @property
+    def type(self) -> int:
+        """STT_ value."""
+        return self.info & 15
+
+
+class Reloc(NamedTuple):
+    """One relocation: where, type, symbol's index."""
+
+    offset: int
+    type: int
+    symbol: int
+
+
+class VersionNeed(NamedTuple):
+    """One Vernaux with the file name of its Verneed."""
+
+    file: bytes
+    name: bytes
+    hash: int
+    flags: int
+    other: int
+
+
+class VersionDef(NamedTuple):
+    """One Verdef with its first name."""
+
+    name: bytes
+    hash: int
+    flags: int
+    number: int
+
+
+class DynamicObject:
+    """One object in memory. `path` is where it lies in the root; `bias` is its load bias."""
+
+    def __init__(
+        self,
+        path: str,
+        blob: Blob,
+        layout: Layout,
+        header: Header,
+        phdrs: tuple[Phdr, ...],
+        space: AddressSpace,
+        bias: int,
+    ) -> None:
+        self.path = path
+        self.blob = blob
+        self.layout = layout
+        self.header = header
+        self.phdrs = phdrs
+        self.space = space
+        self.bias = bias
+        self._strings: dict[int, bytes] = {}
+        self._symbols: dict[int, Symbol] = {}
+
+    @cached_property
+    def dynamic_address(self) -> int | None:
+        """Address of the dynamic section, or None. The last PT_DYNAMIC counts."""
+        found = None
+        for phdr in self.phdrs:
+            if phdr.type == PT_DYNAMIC:
+                found = (phdr.vaddr + self.bias) & self.layout.mask
+        return found
+
+    @cached_property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        """Tags and values up to DT_NULL. Raises Fault."""
+        address = self.dynamic_address
+        if address is None:
+            return ()
+        pair = self.layout.unpack("PP")
+        rows: list[tuple[int, int]] = []
+        while len(rows) < MAX_DYNAMIC:
+            tag, value = pair.unpack(self.space.read(address, pair.size))
+            if not tag:
+                break
+            rows.append((tag, value))
+            address += pair.size
+        return tuple(rows)
+
+    @cached_property
+    def tags(self) -> dict[int, int]:
+        """The last value of every tag."""
+        return dict(self.entries)
+
+    def address_of(self, tag: int) -> int | None:
+        """The address that a tag holds, with the load bias."""
+        value = self.tags.get(tag)
+        return None if value is None else (value + self.bias) & self.layout.mask
+
+    @cached_property
+    def _string_table(self) -> tuple[int, bytes]:
+        """The string table's bytes up to the end of its mapping (at most its size plus a page)."""
+        address = self.address_of(DT_STRTAB) or 0
+        return address, b""
+
+    def string(self, offset: int) -> bytes:
+        """The string at `offset` of the string table. Raises Fault."""
+        found = self._strings.get(offset)
+        if found is None:
+            base = self._string_table[0]
+            found = self._strings[offset] = self.space.string((base + offset) & self.layout.mask)
+        return found
+
+    def _text(self, tag: int) -> str | None:
+        value = self.tags.get(tag)
+        return None if value is None else self.string(value).decode(errors="surrogateescape")
+
+    @cached_property
+    def needed(self) -> tuple[tuple[int, str], ...]:
+        """DT_NEEDED, DT_AUXILIARY and DT_FILTER in order."""
+        wanted = (DT_NEEDED, DT_AUXILIARY, DT_FILTER)
+        return tuple(
+            (tag, self.string(value).decode(errors="surrogateescape")) for tag, value in self.entries if tag in wanted
+        )
+
+    @cached_property
+    def soname(self) -> str | None:
+        """DT_SONAME."""
+        return self._text(DT_SONAME)
+
+    @cached_property
+    def rpath(self) -> str | None:
+        """DT_RPATH, whether or not DT_RUNPATH stands beside it."""
+        return self._text(DT_RPATH)
+
+    @cached_property
+    def runpath(self) -> str | None:
+        """DT_RUNPATH."""
+        return self._text(DT_RUNPATH)
+
+    @property
+    def flags_1(self) -> int:
+        """DT_FLAGS_1."""
+        return self.tags.get(DT_FLAGS_1, 0)
+
+    @property
+    def bind_now(self) -> bool:
+        """Whether the object itself asks to be bound at once."""
+        flags = self.tags.get(DT_FLAGS, 0)
+        return DT_BIND_NOW in self.tags or bool(flags & DF_BIND_NOW) or bool(self.flags_1 & DF_1_NOW)
+
+    @cached_property
+    def stack_flags(self) -> int | None:
+        """p_flags of the last PT_GNU_STACK, or None."""
+        found = None
+        for phdr in self.phdrs:
+            if phdr.type == PT_GNU_STACK:
+                found = phdr.flags
+        return found
+
+    @property
+    def has_phdr(self) -> bool:
+        """Whether there is a PT_PHDR."""
+        return any(phdr.type == PT_PHDR for phdr in self.phdrs)
+
+    # Symbols.
+
+    def symbol(self, index: int) -> Symbol:
+        """Symbol number `index`. Raises Fault."""
+        found = self._symbols.get(index)
+        if found is None:
+            table = self.address_of(DT_SYMTAB) or 0
+            wide = self.layout.bits == 64
+            size = 24 if wide else 16
+            data = self.space.read((table + index * size) & self.layout.mask, size)
+            if wide:
+                name, info, other, shndx, value, length = self.layout.unpack("IBBHQQ").unpack(data)
+            else:
+                name, value, length, info, other, shndx = self.layout.unpack("IIIBBH").unpack(data)
+            found = self._symbols[index] = Symbol(index, name, info, other, shndx, value, length)
+        return found
+
+    @cached_property
+    def _versym(self) -> int | None:
+        return self.address_of(DT_VERSYM)
+
+    def versym(self, index: int) -> int | None:
+        """The raw version index of a symbol, or None where there is no table."""
+        if self._versym is None:
+            return None
+        return int.from_bytes(self.space.read(self._versym + 2 * index, 2), self._endian)
+
+    @property
+    def _endian(self) -> Literal["little", "big"]:
+        return "little" if self.layout.order == "<" else "big"
+
+    @cached_property
+    def _gnu_hash(self) -> tuple[int, int, int, int, int] | None:
+        address = self.address_of(DT_GNU_HASH)
+        if address is None:
+            return None
+        nbuckets, symoffset, bloom, shift = self.layout.unpack("IIII").unpack(self.space.read(address, 16))
+        return nbuckets, symoffset, bloom, shift, address + 16
+
+    @cached_property
+    def _gnu_bloom(self) -> tuple[int, ...]:
+        hashed = self._gnu_hash
+        if hashed is None or not 0 < hashed[2] <= MAX_TABLE // 8:
+            return ()
+        return self.layout.unpack(f"{hashed[2]}P").unpack(self.space.read(hashed[4], hashed[2] * self.layout.word))
+
+    @cached_property
+    def _gnu_buckets(self) -> tuple[int, ...]:
+        hashed = self._gnu_hash
+        if hashed is None or not 0 < hashed[0] <= MAX_TABLE // 4:
+            return ()
+        address = hashed[4] + hashed[2] * self.layout.word
+        return self.layout.unpack(f"{hashed[0]}I").unpack(self.space.read(address, hashed[0] * 4))
+
+    def candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
+        """Symbols of this name in the order of the hash table. `gnu` is gnu_hash(name). Raises Fault."""
+        if self._gnu_hash is not None:
+            yield from self._gnu_candidates(name, gnu)
+        elif DT_HASH in self.tags:
+            yield from self._sysv_candidates(name)
+
+    def _gnu_candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
+        nbuckets, symoffset, bloom, shift, start = self._gnu_hash or (0, 0, 0, 0, 0)
+        if not self._gnu_buckets or not self._gnu_bloom:
+            return
+        word = self._gnu_bloom[(gnu // self.layout.bits) % bloom]
+        if not (word >> (gnu % self.layout.bits)) & (word >> ((gnu >> shift) % self.layout.bits)) & 1:
+            return
+        index = self._gnu_buckets[gnu % nbuckets]
+        if not index:
+            return
+        chain = start + bloom * self.layout.word + nbuckets * 4 - symoffset * 4
+        while True:
+            value = int.from_bytes(self.space.read(chain + index * 4, 4), self._endian)
+            if (value ^ gnu) >> 1 == 0:
+                symbol = self.symbol(index)
+                if self.string(symbol.name) == name:
+                    yield symbol
+            if value & 1:
+                return
+            index += 1
+
+    def _sysv_candidates(self, name: bytes) -> Iterator[Symbol]:
+        address = self.address_of(DT_HASH) or 0
+        word = struct.Struct(self.layout.order + "I")
+        nbuckets, nchain = (word.unpack(self.space.read(address + at, 4))[0] for at in (0, 4))
+        if not nbuckets:
+            return
+        slot = address + 8 + 4 * (sysv_hash(name) % nbuckets)
+        index = word.unpack(self.space.read(slot, 4))[0]
+        for _ in range(nchain + 1):
+            if not index:
+                return
+            symbol = self.symbol(index)
+            if self.string(symbol.name) == name:
+                yield symbol
+            index = word.unpack(self.space.read(address + 8 + 4 * (nbuckets + index), 4))[0]
+
+    # Relocations.
+
+    def relocations(self, table: int, size: int, addend: bool) -> Iterator[Reloc]:
+        """The entries of a DT_REL or DT_RELA table, both given as tags. Raises Fault."""
+        address, length = self.address_of(table), self.tags.get(size, 0)
+        if address is None or not length:
+            return
+        entry = self.layout.word * (3 if addend else 2)
+        data = self.space.read(address, min(length, MAX_TABLE) // entry * entry)
+        rows = self.layout.unpack("PPP" if addend else "PP").iter_unpack(data)
+        shift, mask = (32, 0xFFFFFFFF) if self.layout.bits == 64 else (8, 0xFF)
+        for row in rows:
+            yield Reloc(row[0], row[1] & mask, row[1] >> shift)
+
+    def eager(self) -> Iterator[Reloc]:
+        """DT_REL, then DT_RELA."""
+        yield from self.relocations(DT_REL, DT_RELSZ, addend=False)
+        yield from self.relocations(DT_RELA, DT_RELASZ, addend=True)
+
+    def plt(self) -> Iterator[Reloc]:
+        """DT_JMPREL."""
+        yield from self.relocations(DT_JMPREL, DT_PLTRELSZ, addend=self.tags.get(DT_PLTREL) == DT_RELA)
+
+    # Versions.
+
+    @cached_property
+    def version_needs(self) -> tuple[VersionNeed, ...]:
+        """Every Vernaux in order. Raises Fault."""
+        address = self.address_of(DT_VERNEED)
+        rows: list[VersionNeed] = []
+        need, aux = self.layout.unpack("HHIII"), self.layout.unpack("IHHII")
+        while address is not None and len(rows) < MAX_DYNAMIC:
+            _, _, file, first, following = need.unpack(self.space.read(address, 16))
+            at = address + first
+            while len(rows) < MAX_DYNAMIC:
+                hashed, flags, other, name, more = aux.unpack(self.space.read(at, 16))
+                rows.append(VersionNeed(self.string(file), self.string(name), hashed, flags, other))
+                if not more:
+                    break
+                at += more
+            if not following:
+                break
+            address += following
+        return tuple(rows)
+
+    @cached_property
+    def version_defs(self) -> tuple[VersionDef, ...] | None:
+        """Every Verdef in order, or None where there is no DT_VERDEF. Raises Fault."""
+        address = self.address_of(DT_VERDEF)
+        if address is None:
+            return None
+        rows: list[VersionDef] = []
+        head = self.layout.unpack("HHHHIII")
+        while len(rows) < MAX_DYNAMIC:
+            _, flags, index, _, hashed, aux, following = head.unpack(self.space.read(address, 20))
+            name = int.from_bytes(self.space.read(address + aux, 4), self._endian)
+            rows.append(VersionDef(self.string(name), hashed, flags, index & 0x7FFF))
+            if not following:
+                break
+            address += following
+        return tuple(rows)
+
+    @cached_property
+    def versions(self) -> dict[int, tuple[bytes, int, bytes | None, bool]]:
+        """By version index: name, hash, the file it is needed from (None: defined here), hidden."""
+        table: dict[int, tuple[bytes, int, bytes | None, bool]] = {}
+        for need in self.version_needs:
+            table[need.other & 0x7FFF] = (need.name, need.hash, need.file, bool(need.other & 0x8000))
+        for definition in self.version_defs or ():
+            if not definition.flags & 1:
+                table[definition.number] = (definition.name, definition.hash, None, False)
+        return table
+
+
+def sysv_hash(name: bytes) -> int:
+    """The System V ABI's hash of a symbol's name."""
+    value = 0
+    for byte in name:
+        value = 16 * value + byte
+        value ^= value >> 24 & 0xF0
+    return value & 0x0FFFFFFF
+
+
+_GNU: dict[bytes, int] = {}
+
+
+def gnu_hash(name: bytes) -> int:
+    """The GNU hash of a symbol's name (remembered)."""
+    value = _GNU.get(name)
+    if value is None:
+        value = 5381
+        for byte in name:
+            value = value * 33 + byte
+        if len(_GNU) > 1 << 18:
+            _GNU.clear()
+        value = _GNU[name] = value & 0xFFFFFFFF
+    return value

@@ -1,0 +1,216 @@
+"""Mapping of an executable by the kernel (fs/binfmt_elf.c load_elf_binary, elf_load, load_elf_interp).
+
+Sums wrap as unsigned long does. Addresses of position-independent files are chosen here at will: the
+kernel's choice is random, and nothing may depend on it. Kernels before 6.6 cleared the end of .bss
+without looking whether that worked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, PF_R, PF_W, PF_X, PT_LOAD, Header, Layout, Phdr
+from buildmatrix.preflight.host import Host
+from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
+
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+PIE_BASE = 0x5555_5555_0000
+PIE_BASE_32 = 0x5655_0000
+MMAP_BASE = 0x7FFF_F000_0000
+MMAP_BASE_32 = 0xF7C0_0000
+FILE_LIMIT = 1 << 44
+"""Where file offsets begin to depend on the file system (ext4 ends near 16 TiB, others later)."""
+MEMORY_FAILS, MEMORY_UNSURE = 1 << 43, 1 << 33
+"""Private memory that no machine's overcommit heuristic grants; from where it may depend on RAM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One file that the kernel maps: its path in the root, bytes, layout, header and program headers."""
+
+    path: str
+    blob: Blob
+    layout: Layout
+    header: Header
+    phdrs: tuple[Phdr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """An image in memory: load bias (0 for ET_EXEC) and the entry's address."""
+
+    image: Image
+    space: AddressSpace
+    bias: int
+    entry: int
+    phdr_address: int
+
+
+class MapError(Exception):
+    """A mapping fails past the point of no return: errno, the program header's index, and why."""
+
+    def __init__(self, errno: str, index: int, why: str, depends: str = "") -> None:
+        super().__init__(f"{errno}: program header {index}: {why}")
+        self.errno = errno
+        self.index = index
+        self.why = why
+        self.depends = depends
+
+
+def task_size(host: Host, bits: int) -> int:
+    """TASK_SIZE in bytes (arch/x86/include/asm/page_64_types.h, arch/arm64/include/asm/processor.h)."""
+    if bits == 32:
+        return 0xFFFF_E000 if host.arch == "amd64" else 0x1_0000_0000 - host.page_size
+    if host.arch == "amd64":
+        return (1 << (host.va_bits - 1)) - 4096
+    return 1 << host.va_bits
+
+
+def prot_of(flags: int) -> int:
+    """PROT_ bits of a segment's PF_ bits."""
+    return (PROT_READ if flags & PF_R else 0) | (PROT_WRITE if flags & PF_W else 0) | (PROT_EXEC if flags & PF_X else 0)
+
+
+class Mapper:
+    """Maps one image. `interpreter` says that it is loaded as PT_INTERP, `privileged` CAP_SYS_RAWIO."""
+
+    def __init__(self, host: Host, image: Image, *, interpreter: bool, dynamic: bool, privileged: bool) -> None:
+        self.host = host
+        self.image = image
+        self.interpreter = interpreter
+        self.dynamic = dynamic
+        self.privileged = privileged
+        self.page = host.page_size
+        self.mask = image.layout.mask
+        self.limit = task_size(host, image.layout.bits)
+        self.space = AddressSpace(self.page)
+        self.bias = 0
+        self.unsure: list[str] = []
+
+    def run(self) -> Mapped:
+        """Map every PT_LOAD. Raises MapError."""
+        first = True
+        phdr_address = 0
+        self._check_extent()
+        for index, phdr in enumerate(self.image.phdrs):
+            if phdr.type != PT_LOAD:
+                continue
+            self._place(index, phdr, first)
+            first = False
+            self._check_size(index, phdr)
+            phoff = self.image.header.phoff
+            if phdr.offset <= phoff < (phdr.offset + phdr.filesz) & self.mask:
+                phdr_address = phoff - phdr.offset + phdr.vaddr
+        entry = (self.image.header.entry + self.bias) & self.mask
+        if entry >= self.limit:
+            raise MapError("EINVAL", -1, f"entry {entry:#x} lies beyond the address space")
+        return Mapped(self.image, self.space, self.bias, entry, (phdr_address + self.bias) & self.mask)
+
+    def _loads(self) -> list[Phdr]:
+        return [phdr for phdr in self.image.phdrs if phdr.type == PT_LOAD]
+
+    def _total_size(self) -> int:
+        loads = self._loads()
+        low = min(phdr.vaddr & -self.page for phdr in loads)
+        high = max((phdr.vaddr + phdr.memsz) & self.mask for phdr in loads)
+        return (high - low) & self.mask
+
+    def _check_extent(self) -> None:
+        loads = self._loads()
+        if loads and self.image.header.type == ET_DYN and self._total_size() == 0:
+            raise MapError("EINVAL", -1, "the PT_LOAD segments have no extent")
+        if not loads and self.interpreter:
+            raise MapError("EINVAL", -1, "no PT_LOAD in the interpreter")
+
+    def _place(self, index: int, phdr: Phdr, first: bool) -> None:
+        total = 0
+        if first and self.image.header.type == ET_DYN:
+            base = MMAP_BASE if self.interpreter or not self.dynamic else PIE_BASE
+            if self.image.layout.bits == 32:
+                base = MMAP_BASE_32 if self.interpreter or not self.dynamic else PIE_BASE_32
+            align = max((p.align for p in self._loads() if p.align & (p.align - 1) == 0), default=0)
+            base &= -max(align, 65536) if align <= 1 << 30 else -65536
+            self.bias = ((base - phdr.vaddr) & -self.page) & self.mask
+            total = self._total_size()
+        elif first and self.interpreter and self.image.header.type == ET_EXEC:
+            total = self._total_size()
+        self._load(index, phdr, total)
+
+    def _load(self, index: int, phdr: Phdr, total: int) -> None:
+        """elf_load: the file's part, the cleared rest of its last page, then anonymous pages."""
+        address = (self.bias + phdr.vaddr) & self.mask
+        within = phdr.vaddr & (self.page - 1)
+        start = address & -self.page
+        prot = prot_of(phdr.flags)
+        if phdr.filesz:
+            self._map_file(index, phdr, start, prot, total)
+            if phdr.memsz > phdr.filesz:
+                self._clear(index, start + within + phdr.filesz, prot)
+        if phdr.memsz > phdr.filesz:
+            zero = start + within + (phdr.filesz or 0)
+            zero = self.space.up(zero) if phdr.filesz else start
+            end = self.space.up(start + within + phdr.memsz) & self.mask
+            self._map_zero(index, zero, end, prot)
+
+    def _map_file(self, index: int, phdr: Phdr, start: int, prot: int, total: int) -> None:
+        within = phdr.vaddr & (self.page - 1)
+        size = (phdr.filesz + within + self.page - 1) & -self.page & self.mask
+        offset = (phdr.offset - within) & self.mask
+        if not size:
+            return
+        length = (total + self.page - 1) & -self.page & self.mask if total else size
+        if offset & (self.page - 1):
+            raise MapError(
+                "EINVAL",
+                index,
+                f"p_offset {phdr.offset:#x} and p_vaddr {phdr.vaddr:#x} differ modulo the page size {self.page:#x}",
+            )
+        self._check_range(index, start, length)
+        if offset + length > (1 << 63) - 1:
+            raise MapError("EOVERFLOW", index, f"file offset {offset:#x} is past every file's end")
+        if offset + length > FILE_LIMIT:
+            self.unsure.append("the largest file offset of the file system")
+        if prot & PROT_WRITE:
+            self._check_memory(index, length)
+        self.space.map(start, start + min(size, length), prot, self.image.blob, offset)
+
+    def _check_range(self, index: int, start: int, length: int) -> None:
+        if length > self.limit or start > self.limit - length:
+            raise MapError("ENOMEM", index, f"{length:#x} bytes at {start:#x} do not fit the address space")
+        if start < self.host.mmap_min_addr and not self.privileged:
+            raise MapError("EPERM", index, f"address {start:#x} lies below vm.mmap_min_addr {self.host.mmap_min_addr}")
+
+    def _check_memory(self, index: int, length: int) -> None:
+        if length >= MEMORY_FAILS:
+            raise MapError("ENOMEM", index, f"{length:#x} bytes of private memory are more than any machine grants")
+        if length >= MEMORY_UNSURE:
+            self.unsure.append("how much memory the machine has")
+
+    def _clear(self, index: int, start: int, prot: int) -> None:
+        if not start & (self.page - 1):
+            return
+        try:
+            self.space.clear(start, self.space.up(start))
+        except Fault as fault:
+            if prot & PROT_WRITE and self.host.kernel >= (6, 6):
+                raise MapError(
+                    "EFAULT",
+                    index,
+                    f"the page of .bss at {fault.address:#x} is past the end of the file and cannot be cleared",
+                ) from fault
+
+    def _map_zero(self, index: int, start: int, end: int, prot: int) -> None:
+        length = (end - start) & self.mask
+        if not length:
+            return
+        self._check_range(index, start, length)
+        self._check_memory(index, length)
+        self.space.map(start, end, PROT_READ | PROT_WRITE | (prot & PROT_EXEC))
+
+    def _check_size(self, index: int, phdr: Phdr) -> None:
+        base = self.bias if self.interpreter else 0
+        address = (base + phdr.vaddr) & self.mask
+        if phdr.filesz > phdr.memsz:
+            raise MapError("EINVAL", index, f"p_filesz {phdr.filesz:#x} exceeds p_memsz {phdr.memsz:#x}")
+        if address >= self.limit or phdr.memsz > self.limit or self.limit - phdr.memsz < address:
+            raise MapError("EINVAL", index, f"{phdr.memsz:#x} bytes at {address:#x} do not fit the address space")

@@ -1,0 +1,289 @@
+"""Where glibc looks for a library (elf/dl-load.c _dl_map_object, open_path, fillin_rpath).
+
+Order: DT_RPATH of the object that asks and of those that loaded it, then of the program, all only
+where the object itself has no DT_RUNPATH; LD_LIBRARY_PATH; the object's own DT_RUNPATH; ld.so.cache;
+the default directories. errno is carried along as the loader's own variable, because it ends up in
+the message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from posixpath import normpath
+
+from buildmatrix.facts import Kind
+from buildmatrix.preflight import ldcache
+from buildmatrix.preflight.context import Start, open_read
+from buildmatrix.preflight.dynobj import DF_1_NODEFLIB, DynamicObject
+from buildmatrix.preflight.glibc_open import SKIP_CLASS, verify
+from buildmatrix.preflight.libc import Glibc
+from buildmatrix.preflight.memory import Blob
+from buildmatrix.preflight.walk import Failed, Found, resolve
+
+CACHE_PATH = "/etc/ld.so.cache"
+CACHE_MOST = 64 << 20
+_TOKEN = re.compile(r"\$(?:\{(ORIGIN|PLATFORM|LIB)\}|(ORIGIN|PLATFORM|LIB)(?![A-Za-z0-9_]))")
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """One link map: the object, the name it was opened by, all names it answers to, who loaded it."""
+
+    object: DynamicObject
+    name: str
+    names: set[str]
+    loader: Loaded | None
+    origin: str | None
+    key: tuple[int, int] | None
+    order: int = 0
+    requires: list[Loaded] = field(default_factory=list)
+    is_loader: bool = False
+
+    def answers(self, name: str) -> bool:
+        """_dl_name_match_p, and DT_SONAME."""
+        return name == self.name or name in self.names
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the program itself."""
+        return self.name == ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A library that the search settled on: the file, its bytes, the name it was opened by, the rule."""
+
+    found: Found
+    blob: Blob
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A candidate that was there but was passed over."""
+
+    path: str
+    why: str
+
+
+class Search:
+    """The search of one process. `errno` is what the loader's variable would hold."""
+
+    def __init__(self, start: Start, loader: Glibc) -> None:
+        self.start = start
+        self.view = start.view
+        self.loader = loader
+        main = start.process.main
+        self.layout = main.image.layout
+        self.machine = main.image.header.machine
+        self.secure = start.process.secure
+        self.errno = ""
+        self.other_class = False
+        self.passed: list[Passed] = []
+        self.lost_origin: list[str] = []
+        self._exists: dict[str, bool] = {}
+        self._cache: ldcache.Cache | ldcache.Unusable | None = None
+        self.hwcaps = self._hwcaps()
+        self._runs: dict[tuple[str, str | None], tuple[str, ...]] = {}
+
+    def _hwcaps(self) -> tuple[str, ...]:
+        """glibc-hwcaps subdirectories that this CPU enables, best first (sysdeps/x86_64/dl-hwcaps_subdirs.c)."""
+        version = self.loader.version
+        if self.start.host.arch != "amd64" or self.layout.bits != 64 or (version is not None and version < (2, 33)):
+            return ()
+        level = self.start.host.x86_level()
+        return tuple(f"x86-64-v{number}" for number in range(level or 0, 1, -1))
+
+    @property
+    def cache(self) -> ldcache.Cache | ldcache.Unusable:
+        """ld.so.cache of the root, as this loader reads it."""
+        if self._cache is None:
+            self._cache = self._read_cache()
+        return self._cache
+
+    def _read_cache(self) -> ldcache.Cache | ldcache.Unusable:
+        found = open_read(self.view, CACHE_PATH)
+        if isinstance(found, Failed):
+            self.errno = found.errno
+            return ldcache.Unusable(why=f"{found.at} {found.why}")
+        if found.inode.kind is not Kind.REGULAR:
+            return ldcache.Unusable(why="it is no regular file")
+        data = self.view.root.data(found.inode).read(0, CACHE_MOST)
+        return ldcache.read(data, little_endian=self.layout.order == "<")
+
+    # Names and directories.
+
+    def expand(self, text: str, who: Loaded) -> str | None:
+        """Dynamic string tokens; None where one has no value and the path is dropped."""
+        pieces: list[str] = []
+        at = 0
+        trusted = False
+        for match in _TOKEN.finditer(text):
+            name = match[1] or match[2]
+            value = self._token(name, who)
+            if name == "ORIGIN":
+                lone = match.start() == 0 and text[match.end() : match.end() + 1] in ("", "/")
+                if self.secure and not lone:
+                    value = None
+                trusted = self.secure and who.is_main
+            if value is None:
+                self.lost_origin.append(text)
+                return None
+            pieces += [text[at : match.start()], value]
+            at = match.end()
+        whole = "".join([*pieces, text[at:]])
+        if trusted and not self._trusted(whole):
+            self.lost_origin.append(text)
+            return None
+        return whole
+
+    def _token(self, name: str, who: Loaded) -> str | None:
+        if name == "ORIGIN":
+            return who.origin
+        if name == "LIB":
+            return self.loader.lib
+        return self.start.host.row.uname if self.layout.bits == self.start.host.row.bits else None
+
+    def _trusted(self, path: str) -> bool:
+        """is_trusted_path_normalize: below one of the default directories."""
+        whole = normpath(path) + "/"
+        return path.startswith("/") and any(whole.startswith(directory) for directory in self.loader.directories)
+
+    def directories(self, text: str, separators: str, who: Loaded) -> tuple[str, ...]:
+        """fillin_rpath: directories with one slash at the end; an empty entry is the working directory."""
+        known = self._runs.get((text, who.origin))
+        if known is not None:
+            return known
+        found: list[str] = []
+        for entry in re.split(f"[{separators}]", text):
+            expanded: str | None = entry
+            if "$" in entry:
+                expanded = self.expand(entry, who)
+            if expanded is None or (entry and not expanded):
+                continue
+            directory = expanded.rstrip("/") + "/" if expanded else ""
+            if expanded and not expanded.strip("/"):
+                directory = "/"
+            if directory not in found:
+                found.append(directory)
+        result = tuple(found)
+        self._runs[(text, who.origin)] = result
+        return result
+
+    def runs(self, who: Loaded, program: Loaded) -> list[tuple[str, tuple[str, ...]]]:
+        """The directory lists before the cache, in order, each with the rule's name."""
+        lists: list[tuple[str, tuple[str, ...]]] = []
+        if who.object.runpath is None:
+            node: Loaded | None = who
+            seen = False
+            while node is not None:
+                if node.object.rpath and node.object.runpath is None:
+                    lists.append(
+                        (f"RPATH of {node.name or 'the program'}", self.directories(node.object.rpath, ":", node))
+                    )
+                    seen = seen or node.is_main
+                node = node.loader
+            if not seen and program.object.rpath and program.object.runpath is None:
+                lists.append(("RPATH of the program", self.directories(program.object.rpath, ":", program)))
+        path = self.start.env.get("LD_LIBRARY_PATH", "")
+        if path and not self.secure:
+            lists.append(("LD_LIBRARY_PATH", self.directories(path, ":;", program)))
+        if who.object.runpath:
+            lists.append((f"RUNPATH of {who.name or 'the program'}", self.directories(who.object.runpath, ":", who)))
+        return lists
+
+    # The search.
+
+    def find(self, name: str, who: Loaded, program: Loaded) -> Hit | None:
+        """What `name` leads to, or None. Raises LoadError where a candidate is fatal."""
+        self.other_class = False
+        self.passed = []
+        self.lost_origin = []
+        if "/" in name:
+            expanded = self.expand(name, who) if "$" in name else name
+            return None if not expanded else self._try(expanded, "the path itself")
+        for rule, directories in self.runs(who, program):
+            hit = self._open_path(name, directories, rule)
+            if hit is not None:
+                return hit
+        return self._defaults(name, who)
+
+    def _defaults(self, name: str, who: Loaded) -> Hit | None:
+        nodefaults = bool(who.object.flags_1 & DF_1_NODEFLIB)
+        entry = self.cached(name)
+        if entry is not None and not (nodefaults and entry.value.startswith(self.loader.directories)):
+            hit = self._try(entry.value, "ld.so.cache")
+            if hit is not None:
+                return hit
+        if nodefaults:
+            return None
+        return self._open_path(name, self.loader.directories, "default directory")
+
+    def cached(self, name: str) -> ldcache.Entry | None:
+        """The cache's entry for a name."""
+        cache = self.cache
+        if isinstance(cache, ldcache.Unusable):
+            return None
+        flags = ldcache.FLAGS.get(self._goarch(), 0x0003)
+        return ldcache.lookup(cache, name, flags, self.hwcaps)
+
+    def _goarch(self) -> str:
+        host = self.start.host
+        if self.layout.bits == host.row.bits:
+            return host.arch
+        return {"amd64": "386", "arm64": "arm"}.get(host.arch, host.arch)
+
+    def _open_path(self, name: str, directories: tuple[str, ...], rule: str) -> Hit | None:
+        for directory in directories:
+            any_here = False
+            for sub in self._subdirectories(directory):
+                place = directory + sub
+                if not self._exists.get(place, True):
+                    continue
+                hit = self._try(place + name, rule if not sub else f"{rule}, {sub.rstrip('/')}")
+                if hit is not None:
+                    return hit
+                any_here = self._note(place) or any_here
+            tolerated = (
+                ("ENOENT", "EACCES") if (self.loader.version or (2, 36)) < (2, 39) else ("ENOENT", "EACCES", "ENOTDIR")
+            )
+            if any_here and self.errno not in tolerated:
+                return None
+        return None
+
+    def _subdirectories(self, directory: str) -> tuple[str, ...]:
+        if not self.hwcaps or not self._note(directory + "glibc-hwcaps/", quiet=True):
+            return ("",)
+        return (*(f"glibc-hwcaps/{level}/" for level in self.hwcaps), "")
+
+    def _note(self, place: str, quiet: bool = False) -> bool:
+        """Whether a directory exists; a failing stat sets errno as the loader's does."""
+        if not place.startswith("/"):
+            return True
+        if place not in self._exists:
+            found = resolve(self.view, place)
+            self._exists[place] = isinstance(found, Found) and found.inode.kind is Kind.DIRECTORY
+            if isinstance(found, Failed) and not quiet:
+                self.errno = found.errno
+        return self._exists[place]
+
+    def _try(self, path: str, rule: str) -> Hit | None:
+        found = open_read(self.view, path)
+        if isinstance(found, Failed):
+            self.errno = found.errno
+            if found.errno not in ("ENOENT", "ENOTDIR"):
+                self.passed.append(Passed(found.at, found.why))
+            return None
+        self.errno = ""
+        blob = self.view.root.data(found.inode)
+        reason = verify(found, blob, path, self.layout, self.machine)
+        if reason is None:
+            return Hit(found, blob, path, rule)
+        self.other_class = self.other_class or reason == SKIP_CLASS
+        self.errno = "ENOENT"
+        self.passed.append(
+            Passed(path, "is of another ELF class" if reason == SKIP_CLASS else "is for another machine")
+        )
+        return None

@@ -1,0 +1,137 @@
+"""ld.so started by hand with a program as its argument: it maps the program itself.
+
+The program then needs no execute permission, only to be readable and mappable (elf/rtld.c).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from buildmatrix.facts import Kind
+from buildmatrix.preflight.context import STRERROR, Start, open_read
+from buildmatrix.preflight.elfload import Image, MapError, Mapper
+from buildmatrix.preflight.glibc import GlibcStart
+from buildmatrix.preflight.glibc_open import LoadError, verify
+from buildmatrix.preflight.libc import Glibc, Loader
+from buildmatrix.preflight.verdict import Evidence, Stage, Stop
+from buildmatrix.preflight.walk import Failed, below
+
+VALUED = (
+    "--library-path",
+    "--inhibit-rpath",
+    "--audit",
+    "--preload",
+    "--argv0",
+    "--glibc-hwcaps-prepend",
+    "--glibc-hwcaps-mask",
+)
+PLAIN = ("--inhibit-cache",)
+
+
+def run_loader(start: Start, loader: Loader, depends: list[str]) -> None:
+    """Follow ``ld.so [options] PROGRAM ARG…``. Raises Stop."""
+    arguments = list(start.process.argv[1:])
+    env = dict(start.env)
+    while arguments and arguments[0].startswith("--"):
+        option = arguments.pop(0)
+        if option in VALUED and arguments:
+            value = arguments.pop(0)
+            if option == "--library-path":
+                env["LD_LIBRARY_PATH"] = value
+            elif option == "--preload":
+                env["LD_PRELOAD"] = value
+            else:
+                depends.append(f"what the loader makes of {option}")
+        elif option not in PLAIN:
+            depends.append(f"what the loader makes of {option}")
+            return
+    if arguments and isinstance(loader, Glibc):
+        _run(start, loader, arguments, env)
+    elif arguments:
+        depends.append("musl's loader, started by hand")
+
+
+def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str]) -> None:
+    name = arguments[0]
+    found = open_read(start.view, name)
+    if isinstance(found, Failed):
+        raise _failed(
+            name,
+            LoadError(
+                name,
+                "cannot open shared object file",
+                errno=found.errno,
+                cause="missing-file",
+                place=found.at,
+                why=found.why,
+            ),
+        )
+    own = start.process.main
+    blob = start.view.root.data(found.inode)
+    layout = own.image.layout
+    try:
+        reason = verify(found, blob, name, layout, own.image.header.machine)
+    except LoadError as error:
+        raise _failed(name, error) from error
+    if reason is not None or found.inode.kind is not Kind.REGULAR:
+        raise _failed(
+            name,
+            LoadError(
+                name,
+                "cannot open shared object file",
+                errno="ENOENT",
+                cause="wrong-machine",
+                place=found.path,
+                why="is for another machine",
+            ),
+        )
+    header = layout.header(blob.read(0, layout.ehsize))
+    phdrs = layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))
+    mounted = below(found.path, start.view.noexec)
+    if mounted is not None:
+        raise _failed(
+            name,
+            LoadError(
+                name,
+                "failed to map segment from shared object",
+                cause="noexec-mount",
+                place=mounted,
+                why="is mounted noexec",
+            ),
+        )
+    image = Image(found.path, blob, layout, header, phdrs)
+    try:
+        main = Mapper(start.host, image, interpreter=False, dynamic=True, privileged=True).run()
+    except MapError as error:
+        raise _failed(
+            name,
+            LoadError(
+                name,
+                "ELF load command address/offset not page-aligned",
+                cause="bad-elf",
+                place=found.path,
+                why=error.why,
+            ),
+        ) from error
+    process = replace(
+        start.process,
+        main=main,
+        interpreter=own,
+        interpreter_name=start.process.filename,
+        executable=found,
+        argv=tuple(arguments),
+    )
+    inner = replace(start, process=process, env=env)
+    GlibcStart(inner, loader, own).run()
+
+
+def _failed(program: str, error: LoadError) -> Stop:
+    number = f": {STRERROR.get(error.errno, error.errno)}" if error.errno else ""
+    return Stop(
+        Stage.LOADER,
+        error.cause,
+        Evidence(place=error.place, offset=error.offset, text=error.why or error.text),
+        exit_status=127,
+        message=f"{program}: error while loading shared libraries: {error.name}: {error.text}{number}",
+        fix="give the loader a program of its own architecture",
+    )

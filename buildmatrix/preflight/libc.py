@@ -1,0 +1,84 @@
+"""Which loader a PT_INTERP is, and how it was built: read from its own bytes.
+
+glibc's ld.so carries its default directories (SYSTEM_DIRS) and, since 2.33, its version as strings;
+before that its file name or the libc beside it tells the version. musl's loader is its libc and
+carries "musl libc" and its version.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from buildmatrix.preflight.memory import Blob
+
+_MOST = 8 << 20
+_GLIBC = re.compile(rb"(?:stable|development) release version (\d+)\.(\d+)")
+_GLIBC_FILE = re.compile(r"(?:^|/)ld-(\d+)\.(\d+)(?:\.\d+)?\.so$")
+_GLIBC_MARK = re.compile(rb"error while loading shared libraries|ld\.so\.cache")
+_DIRECTORIES = re.compile(rb"(?:/[A-Za-z0-9_.+/-]+/\0){2,}")
+_MUSL = re.compile(rb"\0(\d+\.\d+\.\d+)(?:-git[^\0]*)?\0")
+_MUSL_MARK = b"musl libc ("
+_MUSL_PATH = re.compile(rb"/etc/ld-musl-([A-Za-z0-9_-]+)\.path")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glibc:
+    """glibc's ld.so: version (None where its bytes do not tell), default directories, $LIB."""
+
+    version: tuple[int, int] | None
+    directories: tuple[str, ...]
+
+    @property
+    def lib(self) -> str:
+        """What $LIB stands for (DL_DST_LIB): the first default directory, as configured."""
+        return self.directories[0].strip("/") if self.directories else "lib"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Musl:
+    """musl's loader: version (None where its bytes do not tell) and the name in its path file."""
+
+    version: tuple[int, int, int] | None
+    name: str
+
+
+Loader = Glibc | Musl
+
+
+def identify(blob: Blob, path: str) -> Loader | None:
+    """The loader that these bytes are, or None: some other program."""
+    data = blob.read(0, min(blob.size, _MOST))
+    if _MUSL_MARK in data:
+        found = _MUSL.search(data)
+        version = None if found is None else tuple(int(part) for part in found[1].split(b"."))
+        named = _MUSL_PATH.search(data)
+        arch = named[1].decode() if named else _musl_name(data)
+        return Musl(version=None if version is None else (version[0], version[1], version[2]), name=arch)
+    if _GLIBC_MARK.search(data) is None:
+        return None
+    directories = next((_directories(match[0]) for match in _DIRECTORIES.finditer(data) if b"/lib" in match[0]), None)
+    if directories is None:
+        return None
+    return Glibc(version=glibc_version(data) or _version_in_name(path), directories=directories)
+
+
+def _musl_name(data: bytes) -> str:
+    found = re.search(rb"musl libc \(([A-Za-z0-9_-]+)\)", data)
+    return found[1].decode() if found else ""
+
+
+def _directories(data: bytes) -> tuple[str, ...]:
+    words = [word.decode() for word in data.split(b"\0") if word]
+    return tuple(word for word in words if "lib" in word)
+
+
+def glibc_version(data: bytes) -> tuple[int, int] | None:
+    """The version in glibc's banner, or None."""
+    found = _GLIBC.search(data)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _version_in_name(path: str) -> tuple[int, int] | None:
+    found = _GLIBC_FILE.search(path)
+    return None if found is None else (int(found[1]), int(found[2]))

@@ -1,0 +1,160 @@
+"""One process's mappings, as far as a loader reads them.
+
+An address space is a list of areas; a later mapping replaces what it covers, as MAP_FIXED does.
+Reading follows mmap(2): past the last page of the file is SIGBUS, the rest of that page is zero, and
+an address that nothing covers is SIGSEGV. Addresses, sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from typing import NamedTuple, Protocol
+
+
+class Blob(Protocol):
+    """A file's bytes. `read` returns fewer bytes than asked only at the end of the file."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`."""
+
+
+class Fault(Exception):
+    """A memory access that the kernel answers with a signal."""
+
+    def __init__(self, signal: str, address: int) -> None:
+        super().__init__(f"{signal} at {address:#x}")
+        self.signal = signal
+        self.address = address
+
+
+class Area(NamedTuple):
+    """A run of addresses with one backing: a file from `offset`, or zeros where `blob` is None.
+
+    `touched` marks private pages that were written already: they are memory, not file.
+    """
+
+    start: int
+    end: int
+    prot: int
+    blob: Blob | None
+    offset: int
+
+
+class AddressSpace:
+    """Areas sorted by address. `page` is the page size in bytes."""
+
+    def __init__(self, page: int) -> None:
+        self.page = page
+        self._areas: list[Area] = []
+        self._private: dict[int, bytes] = {}
+
+    @property
+    def areas(self) -> tuple[Area, ...]:
+        """All areas in ascending order."""
+        return tuple(self._areas)
+
+    def down(self, value: int) -> int:
+        """`value` rounded down to a page."""
+        return value & -self.page
+
+    def up(self, value: int) -> int:
+        """`value` rounded up to a page."""
+        return (value + self.page - 1) & -self.page
+
+    def unmap(self, start: int, end: int) -> None:
+        """Remove every address in [start, end)."""
+        kept: list[Area] = []
+        for area in self._areas:
+            if area.end <= start or area.start >= end:
+                kept.append(area)
+                continue
+            if area.start < start:
+                kept.append(area._replace(end=start))
+            if area.end > end:
+                kept.append(area._replace(start=end, offset=area.offset + end - area.start))
+        self._areas = kept
+        for address in [key for key in self._private if start <= key < end]:
+            del self._private[address]
+
+    def map(self, start: int, end: int, prot: int, blob: Blob | None = None, offset: int = 0) -> None:
+        """Map [start, end), replacing what was there."""
+        if end > start:
+            self.unmap(start, end)
+            insort(self._areas, Area(start, end, prot, blob, offset), key=lambda area: area.start)
+
+    def find(self, address: int) -> Area | None:
+        """The area that holds `address`, or None."""
+        index = bisect_right(self._areas, address, key=lambda area: area.start) - 1
+        if index >= 0 and self._areas[index].end > address:
+            return self._areas[index]
+        return None
+
+    def backed(self, area: Area, address: int) -> bool:
+        """Whether the page of `address` lies inside the file (a page past its end is SIGBUS)."""
+        if area.blob is None:
+            return True
+        offset = area.offset + (self.down(address) - area.start if self.down(address) >= area.start else 0)
+        return offset < area.blob.size or self.down(address) in self._private
+
+    def _touch(self, address: int, write: bool) -> Area:
+        area = self.find(address)
+        if area is None or not area.prot or (write and not area.prot & 2):
+            raise Fault("SIGSEGV", address)
+        if not self.backed(area, address):
+            raise Fault("SIGBUS", address)
+        return area
+
+    def _page_bytes(self, page: int) -> bytes:
+        """The bytes of one page that is mapped as a whole."""
+        private = self._private.get(page)
+        if private is not None:
+            return private
+        area = self._touch(page, write=False)
+        if area.blob is None:
+            return bytes(self.page)
+        return area.blob.read(area.offset + page - area.start, self.page).ljust(self.page, b"\0")
+
+    def read(self, address: int, length: int) -> bytes:
+        """`length` bytes at `address`. Raises Fault."""
+        area = self.find(address)
+        if area is not None and area.prot and area.blob is not None and address + length <= area.end:
+            offset = area.offset + address - area.start
+            low = address - self.page
+            if offset + length <= area.blob.size and not any(low < key < address + length for key in self._private):
+                return area.blob.read(offset, length)
+        pieces: list[bytes] = []
+        while length > 0:
+            page = self.down(address)
+            self._touch(address, write=False)
+            take = min(length, page + self.page - address)
+            pieces.append(self._page_bytes(page)[address - page : address - page + take])
+            address, length = address + take, length - take
+        return b"".join(pieces)
+
+    def string(self, address: int, limit: int = 65536) -> bytes:
+        """The NUL-terminated string at `address`, without its NUL. Raises Fault."""
+        found = b""
+        while len(found) < limit:
+            take = min(self.down(address) + self.page - address, 256)
+            chunk = self.read(address, take)
+            end = chunk.find(b"\0")
+            if end >= 0:
+                return found + chunk[:end]
+            found += chunk
+            address += take
+        return found
+
+    def clear(self, start: int, end: int, force: bool = False) -> None:
+        """Write zeros to [start, end). Raises Fault; `force` writes through a missing PROT_WRITE."""
+        while start < end:
+            page = self.down(start)
+            self._touch(start, write=not force)
+            stop = min(end, page + self.page)
+            whole = bytearray(self._page_bytes(page))
+            whole[start - page : stop - page] = bytes(stop - start)
+            self._private[page] = bytes(whole)
+            start = stop
