@@ -17,8 +17,22 @@ from buildmatrix.plan import Plan, PlannedCell
 from buildmatrix.process import Completed, Runner
 
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
-_MISSING_MODULE = re.compile(r"no required module provides package (\S+)|missing go\.sum entry for (?:go\.mod file; to add it|module providing package (\S+))")  # fmt: skip  # noqa: E501
-_NO_PACKAGE = re.compile(r"(?:stat \S+: directory not found|no Go files in|is not in std|cannot find package)")
+_REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"no required module provides package|missing go\.sum entry|updates to go\.mod needed"),
+        "run go mod tidy in the module, and commit go.mod and go.sum",
+    ),
+    (
+        re.compile(r"requires exactly one main package"),
+        "point binaries.{binary}.package at a package main (got {package})",
+    ),
+    (
+        re.compile(r"directory not found|no Go files in|is not in std|cannot find package"),
+        "correct binaries.{binary}.package ({package}) in matrix.toml",
+    ),
+)
+"""What a compiler says, and what to do about it; the first that matches is shown."""
+_BY_HAND = "run it by hand: buildmatrix plan --target {target} prints the exact command"
 _OUTPUT_LINES = 40
 
 
@@ -68,19 +82,13 @@ def _explain(planned: PlannedCell, done: Completed) -> errors.BuildmatrixError:
             why=_first(output, _NO_SPACE),
             fix="free some space (go clean -cache, or GOCACHE and TMPDIR elsewhere) and run again; nothing was lost",
         )
-    fix = f"run it by hand: buildmatrix plan --target {cell.target.name} prints the exact command"
-    if _MISSING_MODULE.search(output):
-        fix = "run go mod tidy in the module, and commit go.mod and go.sum"
-    elif _NO_PACKAGE.search(output):
-        fix = f"correct binaries.{cell.binary.name}.package ({cell.binary.package}) in matrix.toml"
-    elif done.ok:
-        fix = f"point binaries.{cell.binary.name}.package at a package main"
+    fix = next((text for pattern, text in _REMEDIES if pattern.search(output)), _BY_HAND)
     return errors.BuildFailed(
         f"{cell.id}: go build failed" + (f" with exit status {done.status}" if not done.ok else " to write a program"),
         command=done.argv,
         output=output,
         why=_indented(output) or "it printed nothing",
-        fix=fix,
+        fix=fix.format(binary=cell.binary.name, package=cell.binary.package, target=cell.target.name),
     )
 
 

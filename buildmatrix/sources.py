@@ -1,9 +1,11 @@
 """Which files a Go module is built from, and one digest over them.
 
-Every file below the module counts, and below the local folders that `replace` lines of go.mod point
-at: it is simpler to be right with too many files than with too few, and hashing them costs less
-than asking the compiler. Left out are version control, dist/, and nested modules (folders with a
-go.mod of their own), which go build does not see either.
+A file counts when go build can see it: Go, C, assembly and the like by extension, go.mod and go.sum,
+vendor/modules.txt, a PGO profile. A package that embeds files, or has C code, may read any file below
+its folder: there, every file counts. The rule errs on the side of too many files, so that nothing
+which decides an artifact is missed, and costs less than asking the compiler. The same goes for the
+local folders that `replace` lines of go.mod point at. Tests, version control, dist/ and nested modules
+are left out, as go build leaves them out.
 """
 
 from __future__ import annotations
@@ -11,37 +13,105 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildmatrix import errors
 from buildmatrix.matrix import Matrix
 
+EXTENSIONS = (
+    ".go", ".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".F", ".for", ".f90", ".s", ".S",
+    ".sx", ".swig", ".swigcxx", ".syso",
+)  # fmt: skip
+"""What go build takes up by its extension (go help packages, go/build)."""
+
+NAMES = ("go.mod", "go.sum", "modules.txt", "default.pgo")
+TEST_SUFFIX = "_test.go"
 _LEFT_OUT = frozenset({".git", ".hg", ".svn", ".nox", ".venv", "__pycache__", "node_modules"})
+_READS_ANYTHING = re.compile(rb'^//go:embed\s|^\s*(?:import\s+)?(?:_\s+)?"C"\s*$', re.MULTILINE)
 _LOCAL_REPLACE = re.compile(r"=>\s*(\.{1,2}/[^\s/][^\s]*|\.{1,2}/?|/[^\s]+)\s*(?://.*)?$", re.MULTILINE)
 _SUM_LINE = re.compile(r"^(\S+) (\S+) (h1:\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Files and folders of a build, absolute and sorted; `roots` are the modules they lie in."""
+    """Files and folders of a build, absolute and sorted.
+
+    `roots` are the modules they lie in, `folders` those whose files are chosen by name, `whole` those
+    whose every file counts, and `subfolders` every folder, or link to
+    one, right below one of them.
+    """
 
     roots: tuple[Path, ...]
     files: tuple[Path, ...]
     folders: tuple[Path, ...]
+    whole: tuple[Path, ...]
+    subfolders: tuple[Path, ...]
+
+
+def is_source(name: str) -> bool:
+    """Whether go build can take up a file by its name alone."""
+    return name in NAMES or (name.endswith(EXTENSIONS) and not name.endswith(TEST_SUFFIX))
 
 
 def find(matrix: Matrix, dist: Path) -> Sources:
     """The sources of a matrix; raises SourceMissing where the module or a replaced one is not there."""
+    walker = _Walker(dist)
     roots = _roots(matrix.module_dir)
-    files: list[Path] = []
-    folders: list[Path] = []
     for root in roots:
-        for folder, names in _walk(root, dist):
-            folders.append(folder)
-            files += [folder / name for name in names]
-    return Sources(roots=roots, files=tuple(sorted(set(files))), folders=tuple(sorted(set(folders))))
+        walker.walk(root, whole=False)
+    return Sources(
+        roots=roots,
+        files=tuple(sorted(walker.files)),
+        folders=tuple(sorted(walker.folders - walker.whole)),
+        whole=tuple(sorted(walker.whole)),
+        subfolders=tuple(sorted(walker.subfolders)),
+    )
+
+
+class _Walker:
+    """Collects what go build can see, folder by folder."""
+
+    def __init__(self, dist: Path) -> None:
+        self.dist = dist
+        self.files: set[Path] = set()
+        self.folders: set[Path] = set()
+        self.whole: set[Path] = set()
+        self.subfolders: set[Path] = set()
+
+    def walk(self, folder: Path, *, whole: bool) -> None:
+        """Add a folder and what is below it; `whole` where a folder above may read any file in it."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise errors.SourceMissing(
+                f"{folder}: cannot be listed", why=error.strerror or str(error), fix="make the folder readable"
+            ) from error
+        files = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        whole = whole or any(_reads_anything(Path(entry.path)) for entry in files if entry.name.endswith(".go"))
+        self.folders.add(folder)
+        if whole:
+            self.whole.add(folder)
+        self.files.update(Path(entry.path) for entry in files if whole or is_source(entry.name))
+        self.subfolders.update(
+            Path(entry.path) for entry in entries if entry.is_dir() and Path(entry.path) != self.dist
+        )
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and self._enter(Path(entry.path), whole):
+                self.walk(Path(entry.path), whole=whole)
+
+    def _enter(self, path: Path, whole: bool) -> bool:
+        if path == self.dist or path.name in _LEFT_OUT:
+            return False
+        hidden = path.name.startswith((".", "_")) or path.name == "testdata"
+        return (whole or not hidden) and not (path / "go.mod").exists()
+
+
+def _reads_anything(path: Path) -> bool:
+    try:
+        return _READS_ANYTHING.search(path.read_bytes()) is not None
+    except OSError:
+        return True  # hashing it will say why it cannot be read
 
 
 def _roots(module: Path) -> tuple[Path, ...]:
@@ -62,18 +132,6 @@ def _roots(module: Path) -> tuple[Path, ...]:
         found.append(root)
         queue += [root / path for path in _LOCAL_REPLACE.findall(text)]
     return tuple(found)
-
-
-def _walk(root: Path, dist: Path) -> Iterator[tuple[Path, list[str]]]:
-    for folder, names, files in os.walk(root):
-        here = Path(folder)
-        names[:] = sorted(
-            name
-            for name in names
-            if name not in _LEFT_OUT and here / name != dist and not (here / name / "go.mod").exists()
-        )
-        links = [name for name in names if (here / name).is_symlink()]
-        yield here, sorted([*files, *links])
 
 
 def digest(sources: Sources) -> str:
