@@ -13,7 +13,7 @@
 void bm_elf_describe(bm_elf *elf, uint64_t offset, uint64_t size)
 {
     uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
-    if (end > elf->facts->described_end)
+    if (size && end > elf->facts->described_end)
         elf->facts->described_end = end;
 }
 

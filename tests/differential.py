@@ -88,14 +88,14 @@ def _versions(ours: ElfFacts, theirs: ELFFile) -> Iterator[Difference]:
     for section in theirs.iter_sections():
         if isinstance(section, GNUVerNeedSection):
             needs += [
-                (text(need.name), text(aux.name), aux["vna_hash"], aux["vna_other"], bool(aux["vna_flags"] & 2))
+                (text(need.name or ""), text(aux.name or ""), aux["vna_hash"], aux["vna_other"], bool(aux["vna_flags"] & 2))
                 for need, auxiliaries in section.iter_versions()
                 for aux in auxiliaries
             ]
         elif isinstance(section, GNUVerDefSection):
             for definition, auxiliaries in section.iter_versions():
                 first = next(iter(auxiliaries))
-                definitions.append((text(first.name), definition["vd_hash"], definition["vd_ndx"]))
+                definitions.append((text(first.name or ""), definition["vd_hash"], definition["vd_ndx"]))
     if theirs.num_sections():
         yield (
             "version needs",

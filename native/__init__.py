@@ -1,0 +1,1 @@
+"""The C core, its build and its tests."""
