@@ -325,7 +325,7 @@ func TestShebangAgreesWithKernel(t *testing.T) {
 	pieces := []string{" ", "\t", "\n", "\r", "\x00", "a", "-x", interpreter, interpreter, strings.Repeat("y", 120), "/", "."}
 	random := rand.New(rand.NewPCG(1, 2))
 	path := filepath.Join(dir, "script")
-	for range 1500 {
+	for range 800 {
 		text := "#!"
 		for range random.IntN(7) {
 			text += pieces[random.IntN(len(pieces))]
@@ -358,7 +358,7 @@ func TestDamageAgreesWithKernel(t *testing.T) {
 	whole := native(t).withInterpreter(loader + "\x00").bytes()
 	random := rand.New(rand.NewPCG(3, 4))
 	seen := map[syscall.Errno]int{}
-	for range 1500 {
+	for range 800 {
 		content := append([]byte{}, whole...)
 		for range 1 + random.IntN(3) {
 			content[16+random.IntN(104)] = byte(random.IntN(256))

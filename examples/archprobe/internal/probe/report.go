@@ -94,10 +94,16 @@ func Collect(name, version string) Report {
 		Program:   Program{name, versionOr(version, build), runtime.Version()},
 		Build:     build,
 		System:    system,
-		CPU:       CPU{runtime.NumCPU(), cpu.Initialized, features(runtime.GOARCH)},
+		CPU:       readCPU(),
 		Libc:      readLibc(build.Cgo),
 		Emulation: readEmulation(),
 	}
+}
+
+// readCPU takes any feature as a sign that x/sys/cpu could ask: on arm64 it does not say so itself.
+func readCPU() CPU {
+	found := features(runtime.GOARCH)
+	return CPU{runtime.NumCPU(), cpu.Initialized || len(found) > 0, found}
 }
 
 // versionOr prefers the version set by -X main.version.
