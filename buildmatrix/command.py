@@ -8,11 +8,11 @@ by name, and its values stay out of records.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildmatrix.errors import UsageError
 from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.target import Target
 from buildmatrix.toolchain import CCompiler, GoToolchain
@@ -99,7 +99,7 @@ def _ldflags(target: Target, matrix: Matrix, version: str) -> list[str]:
     if link:
         flags.append(f"-linkmode={link}")
     if external:
-        flags.append("-extldflags=" + shlex.quote(" ".join(external)))
+        flags.append(_quoted(("-extldflags=" + " ".join(external),)))
     return flags
 
 
@@ -129,12 +129,25 @@ def _compiler_variables(compiler: CCompiler | None, *, exact: bool) -> tuple[tup
         return ()
     if not exact:
         return (("CC", compiler.label),)
-    # Go splits CC like a shell does, quotes included (cmd/internal/quoted).
     return (("CC", _quoted(compiler.command)), ("CXX", _quoted(compiler.cxx)))
 
 
-def _quoted(command: tuple[str, ...]) -> str:
-    return " ".join(f"'{part}'" if any(char in part for char in " \t'\"") else part for part in command)
+def _quoted(words: tuple[str, ...]) -> str:
+    return " ".join(map(_quoted_word, words))
+
+
+def _quoted_word(word: str) -> str:
+    """One word for Go's splitter (cmd/internal/quoted), which knows quotes around words and no escapes."""
+    if word and not any(char.isspace() for char in word) and word[0] not in "'\"":
+        return word
+    quote = next((mark for mark in "'\"" if mark not in word), None)
+    if quote is None:
+        raise UsageError(
+            f"{word}: got both kinds of quotes and a space, expected at most one kind",
+            why="go build has no way to quote such a word",
+            fix="reword the flag in matrix.toml, or put it into a file that the compiler reads (@file)",
+        )
+    return f"{quote}{word}{quote}"
 
 
 def passed_through(environment: Mapping[str, str], cache: Path) -> dict[str, str]:
