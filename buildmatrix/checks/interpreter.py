@@ -3,17 +3,21 @@
 A PT_INTERP names the loader that must exist where the program runs; where it is missing, execve
 answers ENOENT although the program itself is there. It must be present exactly where the target's
 libc says so, and be that libc's loader for that architecture. Go's own PIE mode writes a PT_INTERP
-even without cgo.
+even without cgo, and so does every Go program for OpenBSD, where system calls go through libc.
 """
 
 from collections.abc import Iterator
 
 from buildmatrix.checks.rule import Check, Subject, Violation
 
+_OPENBSD_LOADER = "/usr/libexec/ld.so"
+
 
 def expected_loader(subject: Subject) -> str | None:
     """The loader's path, or None where the target must not need one."""
     target, row = subject.target, subject.architecture
+    if target.goos == "openbsd":
+        return _OPENBSD_LOADER
     if target.static and not (target.pie and not target.cgo):
         return None
     return row.musl_loader if target.libc == "musl" else row.glibc_loader

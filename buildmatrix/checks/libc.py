@@ -2,7 +2,8 @@
 
 A glibc program on a musl system (or the reverse) fails in the loader or, worse, half works. The
 flavour shows in the loader's name, in the names of needed libraries and of version needs
-(GLIBC_2.x), and, in a static program, in the ABI tag note that glibc's start files carry.
+(GLIBC_2.x), and, in a static program, in the ABI tag note that glibc's start files carry. Linux only:
+other systems have one C library each.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def flavours(elf: ElfFacts) -> dict[str, str]:
 
 
 def _run(subject: Subject) -> Iterator[Violation]:
-    if subject.elf is None:
+    if subject.elf is None or subject.target.goos != "linux":
         return
     expected = subject.target.libc
     if expected == "none" and subject.target.pie:

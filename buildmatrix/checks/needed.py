@@ -8,6 +8,7 @@ import fnmatch
 from collections.abc import Iterator
 
 from buildmatrix.checks.rule import Check, Subject, Violation
+from buildmatrix.target import Target
 
 _GLIBC = (
     "libc.so.6",
@@ -19,15 +20,24 @@ _GLIBC = (
     "ld-linux*.so.*",
     "ld64.so.*",
 )
+_OPENBSD = ("libc.so*", "libpthread.so*")
 _LIBC = {"none": (), "glibc": _GLIBC, "musl": ("libc.so", "libc.musl-*.so.1")}
+
+
+def _own(target: Target) -> tuple[str, ...]:
+    """The libraries that come with the target's C library."""
+    if target.goos == "openbsd":
+        return _OPENBSD
+    if target.static and target.cgo:
+        return ()
+    return _LIBC["glibc" if target.pie and not target.cgo else target.libc]
 
 
 def _run(subject: Subject) -> Iterator[Violation]:
     if subject.elf is None:
         return
     target = subject.target
-    own = _LIBC["glibc" if target.pie and not target.cgo else target.libc]
-    allowed = (*(() if target.static and target.cgo else own), *target.needed)
+    allowed = (*_own(target), *target.needed)
     for library in subject.elf.needed:
         if not any(fnmatch.fnmatchcase(library, glob) for glob in allowed):
             yield Violation(

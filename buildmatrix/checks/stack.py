@@ -18,7 +18,10 @@ def _run(subject: Subject) -> Iterator[Violation]:
         return
     flags = subject.elf.stack_flags
     missing = (
-        flags is None and subject.elf.interp is not None and subject.architecture.goarch in _MISSING_MEANS_EXECUTABLE
+        flags is None
+        and subject.target.goos == "linux"
+        and subject.elf.interp is not None
+        and subject.architecture.goarch in _MISSING_MEANS_EXECUTABLE
     )
     if missing or (flags is not None and flags & PF_X):
         yield Violation(
