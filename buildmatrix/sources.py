@@ -28,8 +28,8 @@ EXTENSIONS = (
 NAMES = ("go.mod", "go.sum", "modules.txt", "default.pgo")
 TEST_SUFFIX = "_test.go"
 _LEFT_OUT = frozenset({".git", ".hg", ".svn", ".nox", ".venv", "__pycache__", "node_modules"})
-_READS_ANYTHING = re.compile(rb'^//go:embed\s|^\s*(?:import\s+)?(?:_\s+)?"C"\s*$', re.MULTILINE)
-_LOCAL_REPLACE = re.compile(r"=>\s*(\.{1,2}/[^\s/][^\s]*|\.{1,2}/?|/[^\s]+)\s*(?://.*)?$", re.MULTILINE)
+_READS_ANYTHING = re.compile(rb'^\s*//go:embed\s|["`]C["`]', re.MULTILINE)
+_GO_MOD_WORD = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`\n]*`|//.*|(?:(?!//)[^\s()\[\]{},])+')
 _SUM_LINE = re.compile(r"^(\S+) (\S+) (h1:\S+)$", re.MULTILINE)
 
 
@@ -115,34 +115,50 @@ def _reads_anything(path: Path) -> bool:
 
 
 def _roots(module: Path) -> tuple[Path, ...]:
-    found: list[Path] = []
-    queue = [module]
-    while queue:
-        root = Path(os.path.normpath(queue.pop(0)))
-        if root in found:
-            continue
-        try:
-            text = (root / "go.mod").read_text(encoding="utf-8")
-        except OSError as error:
-            raise errors.SourceMissing(
-                f"{root / 'go.mod'}: cannot be read",
-                why=error.strerror or str(error),
-                fix="set go.module in matrix.toml to the folder of go.mod, and correct its replace lines",
-            ) from error
-        found.append(root)
-        queue += [root / path for path in _LOCAL_REPLACE.findall(text)]
+    """The module and the local ones that it replaces others with; replaced modules' own lines do not count."""
+    found = [Path(os.path.normpath(module))]
+    for path in local_replacements(_go_mod(found[0])):
+        root = Path(os.path.normpath(found[0] / path))
+        if root not in found:
+            _go_mod(root)
+            found.append(root)
+    return tuple(found)
+
+
+def _go_mod(root: Path) -> str:
+    try:
+        return (root / "go.mod").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.SourceMissing(
+            f"{root / 'go.mod'}: cannot be read",
+            why=getattr(error, "strerror", None) or str(error),
+            fix="set go.module in matrix.toml to the folder of go.mod, and correct its replace lines",
+        ) from error
+
+
+def local_replacements(text: str) -> tuple[str, ...]:
+    """The folders that replace lines of a go.mod point at (https://go.dev/ref/mod#go-mod-file-replace)."""
+    found = []
+    for line in text.splitlines():
+        words = [word for word in _GO_MOD_WORD.findall(line) if not word.startswith("//")]
+        if "=>" in words[:-1]:
+            path = words[words.index("=>") + 1]
+            path = path[1:-1] if path[0] in '"`' else path
+            if path in (".", "..") or path.startswith(("./", "../", "/")):
+                found.append(path)
     return tuple(found)
 
 
 def digest(sources: Sources) -> str:
     """SHA-256 over every source file's SHA-256 and path, and over every link's target.
 
-    Paths are relative to their module, so that the digest does not depend on where a checkout lies.
-    Raises SourceMissing for a file that cannot be read in full.
+    A link to a file counts with that file's content as well, since compilers read through it. Paths
+    are relative to their module, so that the digest does not depend on where a checkout lies. Raises
+    SourceMissing for a file that cannot be read in full.
     """
     from buildmatrix import elf
 
-    regular = [path for path in sources.files if not path.is_symlink()]
+    regular = [path for path in sources.files if not path.is_symlink() or path.is_file()]
     digests: dict[str, str] = {}
     for scan in elf.scan(regular, hashes=("sha256",), facts=False):
         if scan.digests.sha256 is None:
@@ -152,9 +168,9 @@ def digest(sources: Sources) -> str:
     for index, root in enumerate(sources.roots):
         for path in sources.files:
             if path.is_relative_to(root):
-                content = f"link {path.readlink()}" if path.is_symlink() else digests[str(path)]
-                name = os.fsencode(path.relative_to(root))
-                total.update(b"%d %s %s\0" % (index, os.fsencode(content), name))
+                link = f"link {path.readlink()}" if path.is_symlink() else "file"
+                parts = (str(index), link, digests.get(str(path), ""), str(path.relative_to(root)))
+                total.update(b"".join(os.fsencode(part) + b"\0" for part in parts))
     return total.hexdigest()
 
 
@@ -162,6 +178,12 @@ def module_sums(matrix: Matrix) -> frozenset[tuple[str, str, str]] | None:
     """The (path, version, h1) triples of go.sum, or None where there is none (vendored builds)."""
     try:
         text = (matrix.module_dir / "go.sum").read_text(encoding="utf-8")
-    except OSError:
+    except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.SourceMissing(
+            f"{matrix.module_dir / 'go.sum'}: cannot be read",
+            why=getattr(error, "strerror", None) or str(error),
+            fix="restore it from version control, or write it again with go mod tidy",
+        ) from error
     return frozenset((path, version, total) for path, version, total in _SUM_LINE.findall(text))
