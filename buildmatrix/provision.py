@@ -72,9 +72,9 @@ def compiler_identity(compiler: CCompiler, target: Target, runner: Runner, envir
     kept in the cache under the compiler's path, size and time, so that an unchanged compiler is not
     started again. Raises CompilerMismatch, or ToolMissing where it cannot be started.
     """
-    key = _key(compiler)
+    key = _key(compiler, target)
     cached = cache_dir(environment) / "cc" / f"{key}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads(cached.read_text(encoding="utf-8"))["identity"])
     _preflight(compiler, target, runner, environment)
     identity = compiler.label
@@ -89,12 +89,13 @@ def compiler_identity(compiler: CCompiler, target: Target, runner: Runner, envir
     return identity
 
 
-def _key(compiler: CCompiler) -> str:
+def _key(compiler: CCompiler, target: Target) -> str:
     try:
         facts = Path(compiler.command[0]).stat()
     except OSError as error:
         raise errors.ToolMissing(f"{compiler.command[0]}: {error.strerror}", fix="install the compiler") from error
-    parts = (*compiler.command, *compiler.flags, str(facts.st_size), str(facts.st_mtime_ns))
+    made_for = (target.goos, target.goarch)  # the same command may be right for one target and wrong for another
+    parts = (*made_for, *compiler.command, *compiler.flags, str(facts.st_size), str(facts.st_mtime_ns))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

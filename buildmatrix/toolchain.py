@@ -80,10 +80,10 @@ def required_go(matrix: Matrix) -> str:
     path = matrix.module_dir / "go.mod"
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise errors.SourceMissing(
             f"{path}: cannot be read",
-            why=error.strerror or str(error),
+            why=getattr(error, "strerror", None) or str(error),
             fix="set go.module in matrix.toml to the folder of go.mod",
         ) from error
     match = _DIRECTIVE.search(text)
@@ -146,7 +146,7 @@ def _version_file(root: Path) -> str:
         first = (root / "VERSION").read_text(encoding="utf-8").split("\n", 1)[0]
     except (OSError, UnicodeDecodeError):
         return ""
-    return ".".join(str(part) for part in parse_version(first))
+    return first.strip().removeprefix("go") if parse_version(first) else ""
 
 
 def _installed(distribution: str, version: str, program: str) -> Path | None:
