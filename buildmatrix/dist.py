@@ -153,14 +153,23 @@ class Dist:
         return tuple(record for record in map(self.read_record, cells) if record is not None)
 
     def entries(self) -> Iterator[Path]:
-        """Every file under dist/ except locks and unfinished builds, sorted, relative to it."""
-        for folder, names, files in os.walk(self.root):
+        """Every file under dist/ except locks and unfinished builds, sorted, relative to it.
+
+        Raises ScanFailed for a folder that cannot be listed: what it hides would ship unseen.
+        """
+        for folder, names, files in os.walk(self.root, onerror=_unlistable):
             if Path(folder) == self.root:
                 names[:] = [name for name in names if name not in (LOCKS, PARTIAL)]
             names.sort()
             links = [name for name in names if (Path(folder) / name).is_symlink()]
             for name in sorted([*files, *links]):
                 yield (Path(folder) / name).relative_to(self.root)
+
+
+def _unlistable(error: OSError) -> None:
+    raise errors.ScanFailed(
+        f"{error.filename}: cannot be listed", why=error.strerror or str(error), fix="make the folder readable"
+    ) from error
 
 
 def _try_lock(stream: IO[str]) -> bool:
@@ -186,6 +195,25 @@ def encode_record(record: Record) -> bytes:
     return canonical({"schema": RECORD_SCHEMA, **value})
 
 
+def _check_types(record: Record) -> None:
+    """Raise ValueError where a field is not what its writer puts there: readers compare and join strings."""
+    inputs, artifact = record.inputs, record.artifact
+    plain = {name: getattr(record, name) for name in _RECORD_STRINGS}
+    plain |= {f"inputs.{name}": getattr(inputs, name) for name in ("go", "compiler", "version", "sources")}
+    plain |= {f"artifact.{name}": getattr(artifact, name) for name in ("name", "sha256", "sha512")}
+    plain |= {f"inputs.command[{index}]": word for index, word in enumerate(inputs.command)}
+    plain |= {f"inputs.settings.{name}": value for name, value in inputs.settings}
+    plain |= {f"passed[{index}]": name for index, name in enumerate(record.passed)}
+    for name, value in plain.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: got {value!r}, expected a string")
+    if type(artifact.size) is not int:
+        raise ValueError(f"artifact.size: got {artifact.size!r}, expected an integer")
+
+
+_RECORD_STRINGS = ("cell", "binary", "target", "goos", "goarch", "level_variable", "level", "inputs_digest")
+
+
 def decode_record(data: bytes, path: Path) -> Record:
     """The record in the bytes of a record.json; exactly what `encode_record` writes is accepted.
 
@@ -204,6 +232,7 @@ def decode_record(data: bytes, path: Path) -> Record:
             passed=tuple(value.pop("passed")),
             **value,
         )
+        _check_types(record)
         if encode_record(record) != data:
             raise ValueError("it is not in the form in which records are written")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildmatrix import matrix, plan
+from buildmatrix.errors import UsageError
 from buildmatrix.matrix import Cell, Matrix
 
 
@@ -40,9 +41,22 @@ class Selection:
         return len(self.cells) == len(self.matrix.cells)
 
 
+def _own_folder(dist: Path, parsed: Matrix) -> None:
+    """Refuse an output folder that holds the project: `clean` would remove it, and `build` hash its own output."""
+    dist = dist.resolve()
+    for inside in (parsed.path, parsed.module_dir):
+        if inside.resolve().is_relative_to(dist):
+            raise UsageError(
+                f"--dist: got {dist}, which holds {inside}, expected a folder of its own",
+                why="everything in the output folder belongs to buildmatrix, which removes what it does not know",
+                fix="name a folder such as dist",
+            )
+
+
 def read(arguments: argparse.Namespace) -> Selection:
     """Read the matrix that the options name, and select from it."""
     parsed = matrix.read(Path(arguments.matrix).absolute())
     dist = Path(arguments.dist).absolute() if arguments.dist else parsed.root / "dist"
+    _own_folder(dist, parsed)
     targets, binaries = tuple(getattr(arguments, "target", ())), tuple(getattr(arguments, "binary", ()))
     return Selection(matrix=parsed, dist=dist, cells=plan.select(parsed, targets=targets, binaries=binaries))

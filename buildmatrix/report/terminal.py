@@ -181,7 +181,15 @@ def finding_lines(finding: Finding, colour: bool) -> list[str]:
     return _tinted(list(finding.lines()), tint if colour else "")
 
 
+def printable(text: str) -> str:
+    """Text with what a terminal would act on written as escapes: it may come out of an artifact."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
+
+
 def _tinted(lines: list[str], tint: str) -> list[str]:
+    lines = [printable(line) for line in lines]
     return [f"{tint}{lines[0]}{_RESET}", *lines[1:]] if tint and lines else lines
 
 
