@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from types import FrameType
 
@@ -61,7 +62,11 @@ def main(argv: list[str] | None = None) -> int:
     with _terminate_as_interrupt():
         try:
             options = _parser(selected).parse_args(arguments)
-            return int(_module(options.command).run(options))
+            status = int(_module(options.command).run(options))
+            sys.stdout.flush()
+            return status
+        except SystemExit as stop:  # argparse, after it has printed help or a complaint
+            return int(stop.code or 0)
         except errors.BuildmatrixError as error:
             print(error, file=sys.stderr)
             return error.exit_status
@@ -71,6 +76,10 @@ def main(argv: list[str] | None = None) -> int:
         except BrokenPipeError:
             _silence_stdout()
             return errors.EXIT_FINDINGS
+        except Exception:
+            traceback.print_exc()
+            print("this is a defect of buildmatrix: please report it with the lines above", file=sys.stderr)
+            return errors.EXIT_INTERNAL
 
 
 def _silence_stdout() -> None:
