@@ -47,8 +47,8 @@ def select(matrix: Matrix, *, targets: tuple[str, ...] = (), binaries: tuple[str
 
     Raises NothingSelected for a glob that matches nothing, with the closest name.
     """
-    _each_matches(targets, matrix.targets, "target")
-    _each_matches(binaries, tuple(binary.name for binary in matrix.binaries), "binary")
+    _each_matches(targets, matrix.targets, "target", "targets")
+    _each_matches(binaries, tuple(binary.name for binary in matrix.binaries), "binary", "binaries")
     cells = tuple(
         cell for cell in matrix.cells if _matches(cell.target.name, targets) and _matches(cell.binary.name, binaries)
     )
@@ -65,13 +65,13 @@ def _matches(name: str, globs: tuple[str, ...]) -> bool:
     return not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
-def _each_matches(globs: tuple[str, ...], names: tuple[str, ...], what: str) -> None:
+def _each_matches(globs: tuple[str, ...], names: tuple[str, ...], what: str, table: str) -> None:
     for glob in globs:
         if not any(fnmatch.fnmatchcase(name, glob) for name in names):
             close = difflib.get_close_matches(glob, names, n=1)
             raise NothingSelected(
                 f"no {what} matches {glob!r}: expected one of {', '.join(names)}",
-                fix=f"did you mean {close[0]!r}?" if close else f"add [{what}s.{glob}] to matrix.toml",
+                fix=f"did you mean {close[0]!r}?" if close else f"add it to matrix.toml, as {table}.NAME",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,8 @@ class _Settings:
             if key in ("select", "path"):
                 continue
             name = key.removesuffix("-append")
+            if key != name and name not in self.values and _DEFAULTS[name] is None:
+                continue  # the default is derived, and holds everything that could be added
             self.values[name] = (*self.values.get(name, ()), *value) if key != name else value
             self.paths[name] = f"{override['path']}.{key}"
 
@@ -159,6 +162,8 @@ def _check_combinations(settings: _Settings, libc: str, static: bool) -> None:
         settings.add("cc", repr(cc), f"the name of a C compiler for {goos}: only linux has automatic ones")
     if not cgo and cc != "auto":
         settings.add("cc", repr(cc), "nothing without cgo", "set cgo = true, or remove cc")
+    if not _splittable(cc):
+        settings.add("cc", repr(cc), "a program with its arguments, quotes closed")
     if settings.get("rpath") and static:
         settings.add("rpath", str(list(settings.get("rpath"))), "nothing in a static binary: it has no loader")
     if settings.get("rpath") and goos != "linux":
@@ -167,6 +172,13 @@ def _check_combinations(settings: _Settings, libc: str, static: bool) -> None:
         settings.add("link", "'internal'", "external or auto: this target's flags are for the C compiler's linker")
     if not static and libc == "none" and goos == "linux" and not settings.get("pie"):
         settings.add("static", "false", "true without a libc: Go's linker writes a static binary", "set cgo or pie")
+
+
+def _splittable(command: str) -> bool:
+    try:
+        return bool(shlex.split(command))
+    except ValueError:
+        return False
 
 
 def _page_sizes(settings: _Settings, row: arch.Architecture) -> tuple[int, ...]:
