@@ -1,0 +1,35 @@
+"""Fixtures that every test shares, and the switch that rewrites golden files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what the code gives into the golden files")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares text with tests/golden/NAME; --update-golden writes it instead."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text()
+
+    return compare
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the caller's shell may decide a test: no colour switches, no CI marks, no Go settings."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS", "LINES", "GOFLAGS", "GOAMD64", "GOEXPERIMENT", "GOENV"):
+        monkeypatch.delenv(name, raising=False)
