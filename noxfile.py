@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,19 +12,21 @@ import nox
 
 try:
     import buildmatrix.sessions
-except ImportError:
-    sys.exit("noxfile.py: buildmatrix is not installed in this Python\n  fix: pip install .")
+except ImportError as error:
+    sys.exit(f"noxfile.py: buildmatrix cannot be imported ({error})\n  fix: pip install .")
 
 buildmatrix.sessions.register()
 
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["plan"]
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "buildmatrix"
+ROOT = Path(__file__).parent
+NEWEST_PYTHON = 20
 
 
 def _install(session: nox.Session, *extras: str) -> None:
-    session.install("-e", f".[{','.join(extras)}]", silent=True)
+    """The checkout itself, editable, with optional dependencies."""
+    session.install("--quiet", "-e", f".[{','.join(extras)}]")
 
 
 @nox.session(default=False)
@@ -34,9 +37,81 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def integration(session: nox.Session) -> None:
+    """Tests with emulators, cross compilers and root; .ci/run installs what they need on Debian."""
+    _install(session, "test", "toolchains")
+    session.run("pytest", *(session.posargs or ["-m", "integration"]))
+
+
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
-    """Style, types and formatting; warnings are errors."""
+    """Style, formatting and types; warnings are errors."""
     _install(session, "test", "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Speed as ratios against peers in one run; what follows -- goes to `python -m bench`."""
+    _install(session, "bench", "toolchains")
+    session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the reader; `nox -s fuzz -- SECONDS` (60 where none are given)."""
+    _install(session, "test")
+    seconds = session.posargs[0] if session.posargs else "60"
+    session.run("python", "-c", f"from native import tasks; print(tasks.fuzz({int(seconds)}))")
+
+
+@nox.session(default=False)
+def sanitizers(session: nox.Session) -> None:
+    """The C tests and the fuzzer's corpus under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    _install(session, "test")
+    session.run("python", "-c", "from native import tasks; print(tasks.sanitizers())")
+
+
+@nox.session(default=False)
+def wheel(session: nox.Session) -> None:
+    """One abi3 wheel, and proof that it works on every Python from 3.11 that is on PATH."""
+    session.install("--quiet", "build")
+    wheels = ROOT / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels), silent=True)
+    (built,) = wheels.glob("*.whl")
+    if "abi3" not in built.name:
+        session.error(f"{built.name}: got a wheel for one Python, expected abi3")
+    for minor in range(11, NEWEST_PYTHON):
+        python = _python(session, minor)
+        if python is not None:
+            _try_wheel(session, python, built, Path(session.create_tmp()) / f"3.{minor}")
+
+
+def _python(session: nox.Session, minor: int) -> str | None:
+    """A Python of that version that really starts: a shim on PATH may not."""
+    name = f"python3.{minor}"
+    if shutil.which(name) is None:
+        return None
+    said = session.run(name, "--version", external=True, silent=True, success_codes=range(128))
+    return name if isinstance(said, str) and said.startswith(f"Python 3.{minor}.") else None
+
+
+def _try_wheel(session: nox.Session, python: str, built: Path, folder: Path) -> None:
+    session.run(python, "-m", "venv", "--clear", str(folder), external=True)
+    inside = str(folder / "bin" / "python")
+    requirement = f"buildmatrix[test] @ {built.as_uri()}"
+    session.run(inside, "-m", "pip", "install", "--quiet", requirement, external=True)
+    # From another folder, so that the checkout's package is not imported instead.
+    tests = sorted(str(path) for pattern in ("test_elf_*", "test_hash*", "test_scan*") for path in _tests(pattern))
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    session.run(
+        inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "pythonpath=",
+        "-m", "not integration", *tests, external=True, env=environment,
+    )  # fmt: skip
+
+
+def _tests(pattern: str) -> list[Path]:
+    return list((ROOT / "tests").glob(f"{pattern}.py"))

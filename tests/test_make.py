@@ -1,6 +1,7 @@
 """The Makefile fragment, driven by a real GNU make in a user's Makefile."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests import project
 from tests.project import Project
+from tests.test_sessions import NOXFILE
 
 MAKEFILE = """\
 BUILDMATRIX := {python} -m buildmatrix
@@ -101,6 +103,18 @@ def test_parallel_make_builds_each_cell_once(hello: Project) -> None:
     assert out.count("buildmatrix build") == 2
     assert (hello.root / "report.txt").read_text().count("/hello\n") == 2
     make(hello, "verify-all")
+
+
+def test_the_example_makes_its_own_fragment(tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "examples" / "embedding"
+    example = Project(root=tmp_path / "embedding")
+    shutil.copytree(source, example.root, ignore=shutil.ignore_patterns("dist", "buildmatrix.mk"))
+    command = f"BUILDMATRIX={sys.executable} -m buildmatrix"
+    text = (example.root / "Makefile").read_text()
+    example.write("Makefile", text.replace("\tbuildmatrix make", f"\t{sys.executable} -m buildmatrix make"))
+    make(example, "release", command)
+    assert make(example, "-q", command) == ""
+    assert (source / "noxfile.py").read_text() == NOXFILE
 
 
 def test_a_prefix_keeps_names_apart(hello: Project) -> None:

@@ -1,0 +1,5 @@
+# /// script
+# dependencies = ["nox", "buildmatrix"]
+# ///
+import buildmatrix.sessions
+buildmatrix.sessions.register()
