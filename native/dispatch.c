@@ -22,7 +22,7 @@
 #endif
 
 #define SAMPLE_BYTES 4096
-#define SAMPLE_ROUNDS 5
+#define SAMPLE_ROUNDS 8
 #define KERNELS_MOST 16
 
 static uint32_t allowed = 0xffffffff;
@@ -146,6 +146,19 @@ void bm_hash_limit(uint32_t cpu)
         bm_hash_plan(hashes[i]);
         calibrate(hashes[i], &plans[i]);
     }
+}
+
+bool bm_hash_only(const bm_hash *hash, const bm_kernel *kernel)
+{
+    const bm_kernel *kernels[KERNELS_MOST];
+    unsigned count = usable(hash, kernels);
+    bool found = false;
+    for (unsigned i = 0; i < count; i++) found = found || kernels[i] == kernel;
+    if (!found) return false;
+    bm_plan *plan = &plans[bm_hash_plan(hash) - plans];
+    for (unsigned n = 1; n <= BM_LANES_MAX; n++) plan->step[n] = kernel;
+    plan->width = kernel->lanes;
+    return true;
 }
 
 uint32_t bm_hash_width(uint32_t want)

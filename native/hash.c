@@ -23,8 +23,8 @@ void bm_context_start(bm_context *context, const bm_hash *hash)
 
 static void run_one(bm_context *context, const uint8_t *data, size_t blocks)
 {
-    void *state = &context->state;
-    if (blocks) bm_hash_plan(context->hash)->step[1]->run(&state, &data, blocks);
+    bm_job job = {.state = &context->state, .data = data};
+    if (blocks) bm_kernel_run(bm_hash_plan(context->hash)->step[1], &job, 1, blocks);
 }
 
 static size_t fill_pending(bm_context *context, const uint8_t *data, size_t size)

@@ -21,6 +21,11 @@
 #include "block.h"
 #include "bm.h"
 
+/* The Armv8 kernels are written for the usual, little-endian order of vector elements. */
+#if defined(__aarch64__) && !defined(__AARCH64EB__)
+#define BM_ARM 1
+#endif
+
 #define BM_LANES_MAX 8
 #define BM_BLOCK_MAX 128
 #define BM_STATE_MAX 64
@@ -54,7 +59,7 @@ extern const bm_hash bm_hash_sha256, bm_hash_sha512, bm_hash_sha1;
 extern const bm_kernel bm_sha256_portable[], bm_sha512_portable[], bm_sha1_portable[];
 #if defined(__x86_64__)
 extern const bm_kernel bm_sha256_x86[], bm_sha512_x86[], bm_sha1_x86[];
-#elif defined(__aarch64__)
+#elif defined(BM_ARM)
 extern const bm_kernel bm_sha256_arm[], bm_sha512_arm[], bm_sha1_arm[];
 #endif
 extern const uint32_t bm_sha256_k[64];
@@ -65,6 +70,9 @@ const bm_hash *bm_hash_of(uint32_t want);
 
 /* The calibrated plan; the first call on any thread measures (well under 2 ms). */
 const bm_plan *bm_hash_plan(const bm_hash *hash);
+
+/* For tests: everything by this one kernel until bm_hash_limit is called; false where the CPU cannot. */
+bool bm_hash_only(const bm_hash *hash, const bm_kernel *kernel);
 
 /* One message as it goes through a lane: whole blocks of the data, then those of the tail. */
 typedef struct {
@@ -80,6 +88,9 @@ typedef struct {
 typedef struct bm_feed {
     bool (*next)(struct bm_feed *feed, unsigned lane, bm_job *job);
 } bm_feed;
+
+/* Advances `count` jobs, at most kernel->lanes of them, by `blocks` of their data. */
+void bm_kernel_run(const bm_kernel *kernel, const bm_job *jobs, unsigned count, size_t blocks);
 
 /* Drives all messages of a feed to their end. */
 void bm_lanes_drive(const bm_hash *hash, bm_feed *feed);

@@ -49,7 +49,7 @@ static size_t lanes_common(const lane_set *set)
 }
 
 /* Runs one kernel on `count` messages; a wider kernel gets copies of the first as padding. */
-static void kernel_run(const bm_kernel *kernel, const bm_job *jobs, unsigned count, size_t blocks)
+void bm_kernel_run(const bm_kernel *kernel, const bm_job *jobs, unsigned count, size_t blocks)
 {
     uint64_t spare[BM_LANES_MAX][BM_STATE_MAX / 8];
     void *state[BM_LANES_MAX];
@@ -70,7 +70,7 @@ static void lanes_advance(const bm_hash *hash, const bm_plan *plan, lane_set *se
         const bm_kernel *kernel = plan->step[set->active - done];
         unsigned left = set->active - done;
         unsigned count = kernel->lanes < left ? kernel->lanes : left;
-        kernel_run(kernel, &set->job[done], count, blocks);
+        bm_kernel_run(kernel, &set->job[done], count, blocks);
         done += count;
     }
     for (unsigned lane = 0; lane < set->active; lane++) {

@@ -23,7 +23,7 @@ static const bm_kernel *const kernels[] = {
     bm_sha1_portable,
 #if defined(__x86_64__)
     bm_sha1_x86,
-#elif defined(__aarch64__)
+#elif defined(BM_ARM)
     bm_sha1_arm,
 #endif
     NULL,

@@ -8,11 +8,12 @@
  *
  * Source of the instruction semantics: Intel SDM volume 2, SHA1RNDS4, SHA1NEXTE, SHA1MSG1, SHA1MSG2.
  */
+#include "hash.h"
+
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 
-#include "hash.h"
 #include "lanes_x86.h"
 #include "sha1_scalar.h"
 

@@ -34,7 +34,7 @@ static const bm_kernel *const kernels[] = {
     bm_sha256_portable,
 #if defined(__x86_64__)
     bm_sha256_x86,
-#elif defined(__aarch64__)
+#elif defined(BM_ARM)
     bm_sha256_arm,
 #endif
     NULL,

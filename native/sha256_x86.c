@@ -9,11 +9,12 @@
  *
  * Source of the instruction semantics: Intel SDM volume 2, SHA256RNDS2, SHA256MSG1, SHA256MSG2.
  */
+#include "hash.h"
+
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 
-#include "hash.h"
 #include "lanes_x86.h"
 #include "sha256_scalar.h"
 

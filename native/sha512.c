@@ -47,7 +47,7 @@ static const bm_kernel *const kernels[] = {
     bm_sha512_portable,
 #if defined(__x86_64__)
     bm_sha512_x86,
-#elif defined(__aarch64__)
+#elif defined(BM_ARM)
     bm_sha512_arm,
 #endif
     NULL,

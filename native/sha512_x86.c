@@ -6,11 +6,12 @@
  * Ownership.  None: works on the caller's states and data.
  * Threads.    No state of its own.
  */
+#include "hash.h"
+
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 
-#include "hash.h"
 #include "lanes_x86.h"
 #include "sha512_scalar.h"
 

@@ -143,7 +143,7 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, bytes):
         return value.hex()
-    return {name: plain(getattr(value, name)) for name in _names(type(value))}
+    return {name: plain(getattr(value, name)) for name in _names(cast(Hashable, type(value)))}
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
