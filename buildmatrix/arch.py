@@ -44,7 +44,7 @@ class Architecture:
 
     @property
     def default_level(self) -> str:
-        """The level that runs on every CPU of the architecture that Go supports."""
+        """The level that Go takes where none is named: the lowest, but 7 for arm."""
         return self.levels[0]
 
 

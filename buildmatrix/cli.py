@@ -29,6 +29,7 @@ COMMANDS = {
     "ldcache": "find stale, missing and foreign entries of an ld.so.cache",
     "doctor": "say which toolchains would be used and what is missing",
     "make": "print a Makefile fragment with a rule for every cell",
+    "codes": "say what the codes of errors and findings mean",
     "schema": "print the JSON Schema of matrix.toml",
     "clean": "remove what matrix.toml does not account for from dist/",
 }

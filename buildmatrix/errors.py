@@ -163,13 +163,6 @@ class CommandTimeout(BuildmatrixError):
     exit_status = EXIT_BUILD
 
 
-class NotReproducible(BuildmatrixError):
-    """Two builds of one cell from the same inputs differ."""
-
-    code = "BM305"
-    exit_status = EXIT_FINDINGS
-
-
 class ScanFailed(BuildmatrixError):
     """A file could not be read in full."""
 

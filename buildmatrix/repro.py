@@ -22,6 +22,8 @@ from buildmatrix.prepare import Host
 from buildmatrix.process import SubprocessRunner
 
 CODE = "BM305"
+CODES = {CODE: "two builds of one cell from the same inputs differ"}
+"""Findings of this step, with their meaning."""
 _CHUNK = 1 << 20
 _FOLDERS = ("one", "another-folder")
 

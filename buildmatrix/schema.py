@@ -73,7 +73,7 @@ SETTINGS = (
     Key(name="goos", kind="string", doc="GOOS.", default="linux", choices=tuple(PORTS)),
     Key(name="goarch", kind="string", doc="GOARCH.", required=True),
     Key(name="level", kind="string", doc="The CPU level: GOAMD64, GOARM64, GOARM and so on; C code is compiled for "
-        "the same level. Default: the lowest one that Go has.", default=""),
+        "the same level. Default: Go's own, the lowest one (but 7 for arm).", default=""),
     Key(name="cgo", kind="boolean", doc="Whether C code is compiled and linked (CGO_ENABLED).", default=False),
     Key(name="cc", kind="string", doc="The C compiler: `auto` (a cross gcc where no libc floor and no musl is asked "
         "for, else zig), `zig`, or a program with its arguments.", default="auto"),
@@ -132,19 +132,27 @@ CONTROLLED = frozenset(
 """Variables that other keys decide: setting one of them in `env` would make the plan lie."""
 
 
+def _whole(pattern: re.Pattern[str]) -> str:
+    return f"^(?:{pattern.pattern})$"
+
+
 def _type_schema(key: Key) -> dict[str, Any]:
     single: dict[str, Any] = {"type": "string"}
     if key.choices:
         single["enum"] = list(key.choices)
-    elif key.pattern is not PLAIN:
-        single["pattern"] = f"^(?:{key.pattern.pattern})$"
+    else:
+        single["pattern"] = _whole(key.pattern)
     shapes: dict[str, dict[str, Any]] = {
         "string": single,
         "boolean": {"type": "boolean"},
         "integer": {"type": "integer"},
         "strings": {"type": "array", "items": single},
         "integers": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-        "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+        "environment": {
+            "type": "object",
+            "propertyNames": {"pattern": _whole(VARIABLE), "not": {"enum": sorted(CONTROLLED)}},
+            "additionalProperties": {"type": "string", "pattern": _whole(PLAIN)},
+        },
     }
     return shapes[key.kind]
 
@@ -164,7 +172,7 @@ def _named(keys: tuple[Key, ...], name: re.Pattern[str]) -> dict[str, Any]:
     return {
         "type": "object",
         "minProperties": 1,
-        "propertyNames": {"pattern": f"^(?:{name.pattern})$"},
+        "propertyNames": {"pattern": _whole(name)},
         "additionalProperties": _table_schema(keys),
     }
 

@@ -1,10 +1,6 @@
 """Proves dist/ from its bytes: scans, hashes and checks everything again and trusts no record.
 
 A record is compared with what was just computed; it decides nothing. Needs no Go and no C compiler.
-
-BM702 artifact missing · BM703 file that nothing accounts for · BM704 changed artifact · BM705 record
-missing · BM706 built from another plan · BM707 built from other sources · BM708 index files disagree ·
-BM709 unreadable · BM710 another toolchain would be used now (a warning)
 """
 
 from __future__ import annotations
@@ -28,6 +24,22 @@ from buildmatrix.prepare import Commit
 
 if TYPE_CHECKING:
     from buildmatrix._scan import Scan
+
+CODES = {
+    "BM702": "artifact missing, or not a regular file",
+    "BM703": "file in dist/ that nothing accounts for",
+    "BM704": "artifact changed after it was built",
+    "BM705": "record missing",
+    "BM706": "built from another plan than today's",
+    "BM707": "built from other sources than today's",
+    "BM708": "index file missing, or not what the records say",
+    "BM709": "artifact unreadable",
+    "BM710": "another toolchain would be used now",
+}
+"""Findings of this step, with their meaning."""
+
+WARNINGS = frozenset({"BM710"})
+"""Those that do not fail a run."""
 
 _COMPILER_SETTINGS = frozenset({"CC", "CXX", "CGO_CFLAGS", "CGO_CXXFLAGS", "CGO_LDFLAGS"})
 
