@@ -6,6 +6,7 @@ Source: runtime/debug.ParseBuildInfo and strconv.Unquote of the Go standard libr
 from __future__ import annotations
 
 import re
+import sys
 
 from buildmatrix.facts import GoInfo, GoModule
 
@@ -26,8 +27,10 @@ def _replace_escape(match: re.Match[bytes]) -> bytes:
     if body in SIMPLE:
         return SIMPLE[body]
     if body[:1] in b"uU" and len(body) > 1:
-        return chr(int(body[1:], 16)).encode()
-    if len(body) == 3:
+        code = int(body[1:], 16)
+        if code <= sys.maxunicode:
+            return chr(code).encode()
+    elif len(body) == 3:
         value = int(body[1:], 16) if body[:1] == b"x" else int(body, 8)
         if value < 256:
             return bytes([value])

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildmatrix import _records
-from buildmatrix._records import NONE, RECORD, Arena
+from buildmatrix._layouts import NONE, RECORD
+from buildmatrix._records import Arena
 from buildmatrix.facts import Digests, Facts, Kind, Status
 
 _AT = {name: index for index, name in enumerate(RECORD.names)}

@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from buildmatrix import _records, _scan
+from buildmatrix import _layouts, _records, _scan
 from buildmatrix._records import Record
 from buildmatrix._scan import Progress, Root, Scan
 from buildmatrix.errors import NativeMissing, ScanFailed, UsageError
@@ -53,7 +53,7 @@ class View(IntEnum):
     ELF64_BE = 0x0202
 
 
-for _name, _layout in {"bm_facts": _records.FACTS, "bm_record": _records.RECORD}.items():
+for _name, _layout in {"bm_facts": _layouts.FACTS, "bm_record": _layouts.RECORD}.items():
     if ffi.sizeof(_name) != _layout.size:
         raise NativeMissing(
             "the native core is from another version",
@@ -204,7 +204,7 @@ class _Batch:
     def _take(self) -> Iterator[Scan]:
         block = lib.bm_batch_take(self.handle)
         try:
-            records = bytes(ffi.buffer(block.records, block.count * _records.RECORD.size))
+            records = bytes(ffi.buffer(block.records, block.count * _layouts.RECORD.size))
             arena = bytes(ffi.buffer(block.arena, block.arena_len))
         finally:
             lib.bm_block_free(block)

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from buildmatrix import _records
 from buildmatrix._native import ffi, lib
+
+from buildmatrix import _layouts, _records
 from buildmatrix.facts import Format, Kind, Status
 from native import tasks
 
@@ -50,19 +50,19 @@ def test_a_missing_compiler_says_what_to_install(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("struct", "layout"),
     [
-        ("bm_facts", _records.FACTS),
-        ("bm_record", _records.RECORD),
-        ("bm_str", _records.STRING),
-        ("bm_issue", _records.ISSUE),
-        ("bm_segment", _records.SEGMENT),
-        ("bm_verneed", _records.VERNEED),
-        ("bm_verdef", _records.VERDEF),
-        ("bm_symbol", _records.SYMBOL),
-        ("bm_note", _records.NOTE),
-        ("bm_fat_arch", _records.FAT_ARCH),
+        ("bm_facts", _layouts.FACTS),
+        ("bm_record", _layouts.RECORD),
+        ("bm_str", _layouts.STRING),
+        ("bm_issue", _layouts.ISSUE),
+        ("bm_segment", _layouts.SEGMENT),
+        ("bm_verneed", _layouts.VERNEED),
+        ("bm_verdef", _layouts.VERDEF),
+        ("bm_symbol", _layouts.SYMBOL),
+        ("bm_note", _layouts.NOTE),
+        ("bm_fat_arch", _layouts.FAT_ARCH),
     ],
 )
-def test_layouts_are_those_of_the_compiler(struct: str, layout: _records.Layout) -> None:
+def test_layouts_are_those_of_the_compiler(struct: str, layout: _layouts.Layout) -> None:
     assert layout.size == ffi.sizeof(struct)
     assert layout.offsets == {name: field.offset for name, field in ffi.typeof(struct).fields}
 
