@@ -114,13 +114,13 @@ class _Reader:
                 values[name] = tuple(value) if isinstance(value, list) else value
         for key in keys:
             if key.required and key.name not in table:
-                self.add(f"{path}.{key.name}", "nothing", f"a {key.kind}: it is required")
+                self.add(f"{path}.{key.name}", _NOTHING, f"a {key.kind}: it is required")
         return values
 
     def unknown(self, path: str, name: str, known: tuple[str, ...]) -> None:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]!r}?" if close else ""
-        self.add(path, "an unknown key", f"one of {', '.join(known)}", hint)
+        self.add(path, _Words("an unknown key"), f"one of {', '.join(known)}", hint)
 
     def value(self, key: Key, value: object, path: str) -> bool:
         if key.kind == "environment":
@@ -157,19 +157,25 @@ class _Reader:
             if not schema.VARIABLE.fullmatch(name):
                 self.add(f"{path}.{name}", name, "a variable name: letters, digits and underscores")
             elif name in schema.CONTROLLED:
-                self.add(f"{path}.{name}", "a variable that other keys decide", "any other variable",
+                self.add(f"{path}.{name}", _Words("a variable that other keys decide"), "any other variable",
                          "use goos, goarch, level, cgo, cc, flags, cflags or extldflags")  # fmt: skip
             elif not isinstance(text, str) or not schema.PLAIN.fullmatch(text):
                 self.add(f"{path}.{name}", text, "a string without control characters")
         return len(self.problems) == before
 
 
-_IN_WORDS = ("nothing", "an unknown key", "a variable", "a target")
+class _Words(str):
+    """Words of ours in the place of a value: shown without quotes."""
+
+    __slots__ = ()
+
+
+_NOTHING = _Words("nothing")
 
 
 def _show(value: object) -> str:
     if isinstance(value, str):
-        return value if value.startswith(_IN_WORDS) else repr(value)
+        return str(value) if isinstance(value, _Words) else repr(value)
     if isinstance(value, dict):
         return "a table"
     return "a list" if isinstance(value, list) else repr(value)
@@ -221,7 +227,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         if name not in tops:
             reader.unknown(name, name, tops)
     if type(document.get("schema")) is not int or document["schema"] != schema.SCHEMA_VERSION:
-        got = document.get("schema", "nothing")
+        got = document.get("schema", _NOTHING)
         reader.add("schema", got, f"{schema.SCHEMA_VERSION}, as the first line: schema = {schema.SCHEMA_VERSION}")
     project = reader.keys(reader.table(document.get("project", {}), "project"), schema.PROJECT, "project")
     go_table = reader.keys(reader.table(document.get("go", {}), "go"), schema.GO, "go")
@@ -264,7 +270,7 @@ def _named(
 ) -> dict[str, dict[str, Any]]:
     table = reader.table(document.get(name, {}), name)
     if not table:
-        reader.add(name, "nothing", f"at least one table [{name}.NAME]")
+        reader.add(name, _NOTHING, f"at least one table [{name}.NAME]")
     folded: dict[str, str] = {}
     found = {}
     for entry, value in table.items():
@@ -286,6 +292,8 @@ def _binaries(reader: _Reader, document: dict[str, Any]) -> tuple[Binary, ...]:
         package = values.get("package", ".")
         if ".." in PurePosixPath(package).parts:
             reader.add(f"binaries.{name}.package", package, "a path inside the module, without ..")
+        if "..." in package:
+            reader.add(f"binaries.{name}.package", package, "one main package, without ...")
     return tuple(Binary(name=name, **_with_defaults(values, schema.BINARY)) for name, values in raw.items())
 
 
@@ -335,5 +343,7 @@ def _cells(
                 cells.append(Cell(binary=binary, target=target))
     for name in targets:
         if name not in used:
-            reader.add(f"targets.{name}", "a target that no binary is built for", "a binary whose `targets` match it")
+            reader.add(
+                f"targets.{name}", _Words("a target that no binary is built for"), "a binary whose `targets` match"
+            )
     return tuple(cells)

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from tests import factory
 
 from buildmatrix import checks, codes, errors
 from buildmatrix.finding import Finding, Severity, worst
+from tests import factory
 
 CLASSES = sorted(
     (
