@@ -1,7 +1,8 @@
 """C compiler flags that follow a target's level, so that Go code and C code agree about the CPU.
 
 Pure. Two vocabularies: gcc's (GCC manual, "x86 Options", "AArch64 Options" …) and zig's, whose
-`-mcpu` takes LLVM's CPU and feature names.
+`-mcpu` takes LLVM's CPU and feature names. Where gcc 12 has no name for a level, the next lower one is
+used: C code may ask less of the CPU than the target promises, never more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def level_flags(row: arch.Architecture, level: str, dialect: str) -> tuple[str, 
     base, features = arch.split_level(level)
     table = _ZIG if dialect == "zig" else _GCC
     make = table.get(row.goarch)
-    return () if make is None else (make(base, features),)
+    return () if make is None else tuple(make(base, features).split())
 
 
 def _gcc_amd64(base: str, _features: tuple[str, ...]) -> str:
@@ -27,9 +28,12 @@ def _zig_amd64(base: str, _features: tuple[str, ...]) -> str:
     return "-mcpu=x86_64" if base == "v1" else f"-mcpu=x86_64_{base}"
 
 
+_GCC_ARM64_LOWER = {"v8.9": "v8.8"}
+
+
 def _gcc_arm64(base: str, features: tuple[str, ...]) -> str:
-    name = "armv" + base.removesuffix(".0")
-    return "-march=" + "+".join((f"{name}-a", *features))
+    name = _GCC_ARM64_LOWER.get(base, "v9" if base.startswith("v9.") else base.removesuffix(".0"))
+    return "-march=" + "+".join((f"arm{name}-a", *features))
 
 
 def _zig_arm64(base: str, features: tuple[str, ...]) -> str:
@@ -37,8 +41,9 @@ def _zig_arm64(base: str, features: tuple[str, ...]) -> str:
     return "-mcpu=" + "+".join(("generic", extension, *features))
 
 
-def _gcc_arm(base: str, features: tuple[str, ...]) -> str:
-    return f"-march=armv{base}-a" if base == "7" else f"-march=armv{base}" + ("" if "softfloat" in features else "+fp")
+def _gcc_arm(base: str, _features: tuple[str, ...]) -> str:
+    # The C library is hard-float (gnueabihf), which Thumb-1 has no code for: below 7, ARM state is asked for.
+    return {"7": "-march=armv7-a+fp", "6": "-march=armv6+fp -marm", "5": "-march=armv5te+fp -marm"}[base]
 
 
 def _zig_arm(base: str, _features: tuple[str, ...]) -> str:

@@ -162,6 +162,10 @@ def _check_combinations(settings: _Settings, libc: str, static: bool) -> None:
         settings.add("cc", repr(cc), f"the name of a C compiler for {goos}: only linux has automatic ones")
     if not cgo and cc != "auto":
         settings.add("cc", repr(cc), "nothing without cgo", "set cgo = true, or remove cc")
+    level = settings.get("level")
+    if cgo and _soft_float(settings.get("goarch"), level):
+        expected = "a level with floating point: C code and the C library are hard-float"
+        settings.add("level", repr(level), expected, "set cgo = false for this level")
     if not _splittable(cc):
         settings.add("cc", repr(cc), "a program with its arguments, quotes closed")
     if settings.get("rpath") and static:
@@ -172,6 +176,14 @@ def _check_combinations(settings: _Settings, libc: str, static: bool) -> None:
         settings.add("link", "'internal'", "external or auto: this target's flags are for the C compiler's linker")
     if not static and libc == "none" and goos == "linux" and not settings.get("pie"):
         settings.add("static", "false", "true without a libc: Go's linker writes a static binary", "set cgo or pie")
+
+
+def _soft_float(goarch: str, level: str) -> bool:
+    """Whether Go code of this level passes floating point numbers in other registers than C code does."""
+    base, features = arch.split_level(level)
+    if goarch == "arm":
+        return "softfloat" in features or (base == "5" and "hardfloat" not in features)
+    return goarch.startswith("mips") and base == "softfloat"
 
 
 def _splittable(command: str) -> bool:

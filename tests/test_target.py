@@ -64,6 +64,9 @@ def test_libc_and_static(settings: dict[str, Any], libc: str, static: bool) -> N
         ({"cc": "gcc"}, "cc", "nothing without cgo"),
         ({"cc": "gcc 'a", "cgo": True}, "cc", "quotes closed"),
         ({"cc": " ", "cgo": True}, "cc", "quotes closed"),
+        ({"goarch": "arm", "level": "5", "cgo": True}, "level", "hard-float"),
+        ({"goarch": "arm", "level": "7,softfloat", "cgo": True}, "level", "hard-float"),
+        ({"goarch": "mipsle", "level": "softfloat", "cgo": True}, "level", "hard-float"),
         ({"rpath": ["/lib"]}, "rpath", "static binary"),
         ({"rpath": ["/lib"], "cgo": True, "goos": "darwin", "cc": "clang", "static": False}, "rpath", "darwin"),
         ({"link": "internal", "cgo": True, "libc": "musl"}, "link", "external or auto"),
@@ -75,6 +78,18 @@ def test_libc_and_static(settings: dict[str, Any], libc: str, static: bool) -> N
 )
 def test_what_cannot_be(settings: dict[str, Any], key: str, words: str) -> None:
     assert words in problem(**settings)[key]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"goarch": "arm", "level": "5"},
+        {"goarch": "arm", "level": "5,hardfloat", "cgo": True},
+        {"goarch": "386", "level": "softfloat", "cgo": True},
+    ],
+)
+def test_float_abis_that_agree(settings: dict[str, Any]) -> None:
+    assert factory.target("t", **settings).level == settings["level"]
 
 
 def test_several_problems_of_one_target_come_together() -> None:
