@@ -1,0 +1,294 @@
+"""Root file systems out of tar archives and OCI layers, applied in memory and never unpacked.
+
+Names and modes are kept in a tree; bytes stay in the archive (or, where it is compressed, in one
+temporary file without a name) and are read when they are needed. Later layers replace, whiteouts
+remove (OCI image specification, layer.md). What an archive claims is capped.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, cast
+
+from buildmatrix import errors
+from buildmatrix.archives import is_layout, layers
+from buildmatrix.facts import Kind
+from buildmatrix.preflight.memory import Blob
+from buildmatrix.preflight.rootfs import BytesBlob, Inode, TreeRoot, Unreadable
+
+MAX_MEMBERS = 1_000_000
+MAX_BYTES = 64 << 30
+"""Bytes that one compressed archive may grow to."""
+
+_KINDS = {
+    tarfile.DIRTYPE: Kind.DIRECTORY,
+    tarfile.SYMTYPE: Kind.SYMLINK,
+    tarfile.FIFOTYPE: Kind.FIFO,
+    tarfile.CHRTYPE: Kind.CHARDEV,
+    tarfile.BLKTYPE: Kind.BLOCKDEV,
+}
+
+
+class RangeBlob:
+    """A run of bytes of an open file."""
+
+    def __init__(self, file: IO[bytes], offset: int, size: int, place: str) -> None:
+        self._file = file
+        self._offset = offset
+        self.size = size
+        self._place = place
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`. Raises Unreadable."""
+        length = max(0, min(length, self.size - offset))
+        if not length or offset < 0:
+            return b""
+        try:
+            data = os.pread(self._file.fileno(), length, self._offset + offset)
+        except OSError as error:
+            raise Unreadable(self._place, error) from error
+        if len(data) < length:
+            raise Unreadable(self._place, OSError(0, "the archive ends inside this file"))
+        return data
+
+
+class TreeBuilder:
+    """A tree that archives and files are put into, in order."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problems: list[str] = []
+        self._count = 0
+        self._top = self._directory(0o755, 0, 0)
+
+    def _next(self) -> tuple[int, int]:
+        self._count += 1
+        if self._count > MAX_MEMBERS:
+            raise errors.ScanFailed(f"{self.name}: more than {MAX_MEMBERS} entries", fix="give a smaller root")
+        return (-1, self._count)
+
+    def _directory(self, mode: int, uid: int, gid: int) -> Inode:
+        return Inode(key=self._next(), kind=Kind.DIRECTORY, mode=mode, uid=uid, gid=gid, size=0, children={})
+
+    def root(self) -> TreeRoot:
+        """The finished root."""
+        return TreeRoot(self.name, self._top)
+
+    def _parent(self, names: list[str]) -> dict[str, Inode] | None:
+        """The children of the directory that will hold names[-1]; None where something else is in the way."""
+        children = self._top.children
+        for name in names[:-1]:
+            if children is None:
+                return None
+            node = children.get(name)
+            if node is None:
+                node = children[name] = self._directory(0o755, 0, 0)
+            children = node.children
+        return children
+
+    def _find(self, names: list[str]) -> Inode | None:
+        node: Inode | None = self._top
+        for name in names:
+            node = None if node is None or node.children is None else node.children.get(name)
+        return node
+
+    def put(self, path: str, data: bytes, mode: int = 0o755) -> None:
+        """A regular file of root's."""
+        self._place(
+            _names(path) or [path],
+            Inode(
+                key=self._next(), kind=Kind.REGULAR, mode=mode, uid=0, gid=0, size=len(data), content=BytesBlob(data)
+            ),
+        )
+
+    def put_file(self, path: str, source: Path) -> None:
+        """A file of the disk, as an image build would copy it: root's, with its own mode."""
+        try:
+            file = source.open("rb")
+            found = os.fstat(file.fileno())
+        except OSError as error:
+            raise errors.UsageError(f"{source}: cannot be read", why=error.strerror or str(error)) from error
+        blob = RangeBlob(file, 0, found.st_size, str(source))
+        inode = Inode(
+            key=self._next(), kind=Kind.REGULAR, mode=found.st_mode & 0o7777, uid=0, gid=0, size=found.st_size,
+            content=blob,
+        )  # fmt: skip
+        self._place(_names(path) or [path], inode)
+
+    def _place(self, names: list[str], inode: Inode) -> None:
+        children = self._parent(names)
+        if children is None:
+            self.problems.append(f"{'/'.join(names)}: a file stands where its directory should be")
+            return
+        old = children.get(names[-1])
+        if inode.kind is Kind.DIRECTORY and old is not None and old.kind is Kind.DIRECTORY:
+            inode = replace(inode, children=old.children)
+        children[names[-1]] = inode
+
+    def add_layer(self, path: Path) -> None:
+        """Apply one archive, compressed or not."""
+        file = _plain(path)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                self._members(archive, file, str(path))
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise errors.ScanFailed(f"{path}: cannot be read as a tar archive", why=str(error)) from error
+
+    def _members(self, archive: tarfile.TarFile, file: IO[bytes], place: str) -> None:
+        opaque: list[list[str]] = []
+        added: set[tuple[str, ...]] = set()
+        for member in archive:
+            names = _names(member.name)
+            if names is None:
+                self.problems.append(f"{member.name}: leaves the root, and is left out")
+            elif names and names[-1] == ".wh..wh..opq":
+                opaque.append(names[:-1])
+                self._clear(names[:-1], added)
+            elif names and names[-1].startswith(".wh."):
+                self._remove([*names[:-1], names[-1][4:]])
+            else:
+                self._member(member, names, file, place)
+                added.add(tuple(names))
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
+        end = os.pread(file.fileno(), 512, archive.offset - 512) if archive.offset >= 512 else b""
+        if end.strip(b"\0") or len(end) < 512:
+            raise errors.ScanFailed(f"{place}: the archive ends early", fix="copy it again")
+
+    def _clear(self, names: list[str], added: set[tuple[str, ...]]) -> None:
+        """An opaque directory hides what lower layers put there, not what this one does."""
+        node = self._find(names)
+        if node is not None and node.children is not None:
+            for name in [name for name in node.children if (*names, name) not in added]:
+                del node.children[name]
+
+    def _remove(self, names: list[str]) -> None:
+        parent = self._find(names[:-1])
+        if parent is not None and parent.children is not None:
+            parent.children.pop(names[-1], None)
+
+    def _member(self, member: tarfile.TarInfo, names: list[str], file: IO[bytes], place: str) -> None:
+        if not names:
+            self._top = replace(self._top, mode=member.mode & 0o7777, uid=member.uid, gid=member.gid)
+            return
+        if member.islnk():
+            linked = self._find(_names(member.linkname) or [""])
+            if linked is None:
+                self.problems.append(f"{member.name}: a hard link to {member.linkname}, which is not there")
+            else:
+                self._place(names, linked)
+            return
+        kind = _KINDS.get(member.type, Kind.REGULAR)
+        content: Blob | None = None
+        if kind is Kind.REGULAR:
+            content = RangeBlob(file, member.offset_data, member.size, f"{place}: {member.name}")
+            if member.sparse is not None:
+                self.problems.append(f"{member.name}: a sparse file, which is not read")
+        self._place(
+            names,
+            Inode(
+                key=self._next(),
+                kind=kind,
+                mode=member.mode & 0o7777,
+                uid=member.uid,
+                gid=member.gid,
+                size=member.size,
+                target=member.linkname if kind is Kind.SYMLINK else "",
+                content=content,
+                children={} if kind is Kind.DIRECTORY else None,
+            ),
+        )
+
+
+def _names(path: str) -> list[str] | None:
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    return None if ".." in names else names
+
+
+def _plain(path: Path) -> IO[bytes]:
+    """The archive as a plain tar file; a compressed one is expanded into a nameless temporary file."""
+    try:
+        file = path.open("rb")
+        head = file.read(8)
+    except OSError as error:
+        raise errors.UsageError(f"{path}: cannot be read", why=error.strerror or str(error)) from error
+    file.seek(0)
+    stream: IO[bytes]
+    if head.startswith(b"\x1f\x8b"):
+        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    elif head.startswith(b"BZh"):
+        stream = cast("IO[bytes]", bz2.BZ2File(file))
+    elif head.startswith(b"\xfd7zXZ"):
+        stream = cast("IO[bytes]", lzma.LZMAFile(file))
+    elif head.startswith(b"\x28\xb5\x2f\xfd"):
+        stream = _zstd(file, path)
+    else:
+        return file
+    return _expanded(stream, path)
+
+
+def _zstd(file: IO[bytes], path: Path) -> IO[bytes]:
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise errors.UsageError(
+            f"{path}: is compressed with zstd, which this Python cannot read",
+            fix="expand it with zstd -d, or run buildmatrix with Python 3.14 or later",
+        ) from error
+    return cast("IO[bytes]", zstd.ZstdFile(file))
+
+
+def _expanded(stream: IO[bytes], path: Path) -> IO[bytes]:
+    plain = tempfile.TemporaryFile()  # noqa: SIM115  (likewise)
+    total = 0
+    try:
+        while piece := stream.read(1 << 20):
+            total += len(piece)
+            if total > MAX_BYTES:
+                raise errors.ScanFailed(f"{path}: grows past {MAX_BYTES} bytes", fix="give a smaller root")
+            plain.write(piece)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise errors.ScanFailed(f"{path}: is damaged", why=str(error), fix="copy it again") from error
+    plain.flush()
+    return cast("IO[bytes]", plain)
+
+
+def tar_root(path: Path) -> TreeRoot:
+    """The root in one tar archive. Raises UsageError or ScanFailed."""
+    builder = TreeBuilder(str(path))
+    builder.add_layer(path)
+    return builder.root()
+
+
+def image_root(path: Path, platform: str) -> TreeRoot:
+    """The root of the image for `platform` (such as ``linux/arm64``) in an OCI layout."""
+    if not path.is_dir() or not is_layout(path):
+        raise errors.UsageError(
+            f"{path}: got something else, expected an OCI image layout", fix="write one with buildx type=oci,tar=false"
+        )
+    found = layers(path)
+    wanted = platform.split("/")[:2]
+    fitting = [layer for layer in found if any(image.split("/")[:2] == wanted for image in layer.images)]
+    fitting = fitting or [layer for layer in found if "unknown" in layer.images]
+    if not fitting:
+        have = ", ".join(sorted({image for layer in found for image in layer.images})) or "no image"
+        raise errors.UsageError(f"{path}: has {have}, expected {platform}", fix="give --host the image's architecture")
+    builder = TreeBuilder(f"{path} ({platform})")
+    for layer in fitting:
+        builder.add_layer(layer.path)
+    return builder.root()
+
+
+def scratch_root(files: Iterable[tuple[str, Path]]) -> TreeRoot:
+    """An empty root with these files: path in the root, and where the bytes lie on the disk."""
+    builder = TreeBuilder("scratch")
+    for path, source in files:
+        builder.put_file(path, source)
+    return builder.root()
