@@ -84,7 +84,7 @@ ISSUES = (
     "ambiguous-vaddr",
     "dynamic-elsewhere",
     "section-past-eof",
-    "bad-dynamic",
+    "bad-dynamic", "second-dynamic",
 )
 """Slugs of the BM_ISSUE_… numbers, by number."""
 

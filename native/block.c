@@ -48,7 +48,7 @@ static bool grow(bm_arena *arena, uint64_t need)
     uint64_t capacity = block->arena_capacity * 2;
     if (capacity < need)
         capacity = need < 1024 ? 1024 : need;
-    uint8_t *bytes = resize(arena->allocator, block->arena, (size_t)capacity);
+    uint8_t *bytes = capacity <= SIZE_MAX ? resize(arena->allocator, block->arena, (size_t)capacity) : NULL;
     if (!bytes)
         return false;
     block->arena = bytes;

@@ -104,7 +104,8 @@
 #define BM_ISSUE_AMBIGUOUS_VADDR 34   /* a table's address is covered by two LOADs */
 #define BM_ISSUE_DYNAMIC_ELSEWHERE 35 /* PT_DYNAMIC's address (which loaders use) and offset disagree */
 #define BM_ISSUE_SECTION_PAST_EOF 36
-#define BM_ISSUE_BAD_DYNAMIC 37       /* tags without which a table cannot be found or bounded */
+#define BM_ISSUE_BAD_DYNAMIC 37       /* a string table without a size: names cannot be bounded */
+#define BM_ISSUE_SECOND_DYNAMIC 38    /* loaders take the last PT_DYNAMIC, other tools the first */
 
 /* What to compute. */
 #define BM_WANT_FACTS 1

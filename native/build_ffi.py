@@ -49,7 +49,7 @@ def build() -> FFI:
         sources=relative("*.c"),
         depends=[*relative("*.h"), *relative("*.py")],
         include_dirs=["native"],
-        define_macros=[("_GNU_SOURCE", None)],
+        define_macros=[("_GNU_SOURCE", None), ("_FILE_OFFSET_BITS", "64")],
         extra_compile_args=FLAGS + (["-Werror"] if os.environ.get("CI") else []),
         libraries=["pthread"],
     )

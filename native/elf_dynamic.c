@@ -26,9 +26,11 @@ bm_str bm_elf_string(bm_elf *elf, uint64_t index)
     uint64_t most = index < elf->strtab.size ? elf->strtab.size - index : 0;
     uint64_t at = elf->strtab.offset + index;
     uint64_t cap = reader->strings_left < BM_MAX_STRING ? reader->strings_left : BM_MAX_STRING;
-    int64_t length = bm_reader_strlen(reader, at, most < cap ? most : cap);
+    uint32_t looked = most < cap ? (uint32_t)most : (uint32_t)cap;
+    int64_t length = bm_reader_strlen(reader, at, looked);
     if (length < 0) {
-        bm_reader_issue(reader, most <= cap ? BM_ISSUE_BAD_STRING : BM_ISSUE_CAPPED, at, index);
+        bm_reader_issue(reader, looked == most ? BM_ISSUE_BAD_STRING : BM_ISSUE_CAPPED, at, index);
+        reader->strings_left -= looked; /* looking has its price too, or bad files would be slow */
         return absent;
     }
     reader->strings_left -= (uint32_t)length;
@@ -103,20 +105,31 @@ static void note_value(bm_elf *elf, uint64_t tag, uint64_t value)
     }
 }
 
+/* The last PT_DYNAMIC that is not empty, as glibc (_dl_map_object_from_fd) and musl take it. */
+static bool last_dynamic(bm_elf *elf, bm_segment *found)
+{
+    const bm_segment *segments = bm_elf_segments(elf);
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < elf->facts->segments.count; i++) {
+        if (segments[i].type != PT_DYNAMIC || !segments[i].filesz)
+            continue;
+        *found = segments[i];
+        if (seen++)
+            bm_reader_issue(elf->reader, BM_ISSUE_SECOND_DYNAMIC, found->offset, i);
+    }
+    return seen > 0;
+}
+
 /*
  * Loaders find the dynamic section by address, other tools by offset. The address is followed, and it is
  * an issue where the two lead to different bytes.
  */
 static bool find_dynamic(bm_elf *elf, bm_range *table)
 {
-    const bm_segment *segment = bm_elf_segments(elf);
-    const bm_segment *end = segment + elf->facts->segments.count;
-    while (segment < end && segment->type != PT_DYNAMIC)
-        segment++;
-    if (segment == end || !segment->filesz)
-        return false;
-    bm_segment found = *segment;
+    bm_segment found;
     uint64_t offset, available;
+    if (!last_dynamic(elf, &found))
+        return false;
     if (!bm_elf_locate(elf, found.vaddr, &offset, &available)) {
         offset = found.offset;
         available = offset < elf->reader->source->size ? elf->reader->source->size - offset : 0;
@@ -156,7 +169,9 @@ static void find_strings(bm_elf *elf)
     if (!elf->strtab_tag.present && !elf->facts->needed.count)
         return;
     bool found = elf->strtab_tag.present && bm_elf_locate(elf, elf->strtab_tag.address, &offset, &available);
-    if (!found || available < elf->strsz)
+    if (found && !elf->strsz)
+        bm_reader_issue(elf->reader, BM_ISSUE_BAD_DYNAMIC, offset, 0);
+    else if (!found || available < elf->strsz)
         bm_reader_issue(elf->reader, BM_ISSUE_BAD_STRTAB, offset, elf->strsz);
     elf->strtab = (bm_range){offset, available < elf->strsz ? available : elf->strsz, found};
 }

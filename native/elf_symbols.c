@@ -146,21 +146,20 @@ static bm_symbol decode(const bm_elf *elf, const uint8_t *p)
     return symbol;
 }
 
-/* A name in the copied string table. Overlapping long names cost time, so their total is bounded. */
+/* A name in the copied string table. Looking for the ends of overlapping long names costs time, so the total is bounded. */
 static bm_str name_in(bm_elf *elf, bm_str table, uint32_t index, uint64_t *work)
 {
     static const bm_str absent = {BM_NONE, 0};
     const uint8_t *strings = bm_arena_at(elf->reader->arena, table.off);
-    const uint8_t *end = index < table.len ? memchr(strings + index, 0, table.len - index) : NULL;
+    uint32_t left = index < table.len ? table.len - index : 0;
+    size_t most = left < *work ? left : (size_t)*work;
+    const uint8_t *end = most ? memchr(strings + index, 0, most) : NULL;
     if (!end) {
-        bm_reader_issue(elf->reader, BM_ISSUE_BAD_STRING, elf->strtab.offset, index);
+        bm_reader_issue(elf->reader, most == left ? BM_ISSUE_BAD_STRING : BM_ISSUE_CAPPED, elf->strtab.offset, index);
+        *work -= most;
         return absent;
     }
     uint32_t length = (uint32_t)(end - strings) - index;
-    if (length > *work) {
-        bm_reader_issue(elf->reader, BM_ISSUE_CAPPED, elf->strtab.offset, index);
-        return absent;
-    }
     *work -= length;
     return (bm_str){table.off + index, length};
 }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildmatrix.elf import View, facts_of_bytes
-from buildmatrix.facts import PAGE_SIZES, ElfFacts, Facts
+from buildmatrix.facts import ElfFacts, Facts
 from tests.elf_image import DYNAMIC, GNU_PROPERTY, INTERP, NOTE, Seg, halves, image, words
 
 HERE = Path(__file__).parent / "fixtures/elf"
@@ -135,6 +135,7 @@ def test_truncation_and_trailing_data() -> None:
         (dynamic(NEEDED, 1), ["bad-strtab", "bad-string"]),
         (dynamic(NEEDED, 1, STRTAB, 0x90000, STRSZ, 17), ["bad-strtab", "bad-string"]),
         (dynamic(NEEDED, 1, STRTAB, 0x10800, STRSZ, 0x10000), ["bad-strtab"]),
+        (dynamic(NEEDED, 1, STRTAB, 0x10800), ["bad-dynamic", "bad-string"]),
         (dynamic(NEEDED, 17, *STRINGS), ["bad-string"]),
         (dynamic(NEEDED, 2**40, *STRINGS), ["bad-string"]),
         (dynamic(SONAME, 12, STRTAB, 0x10800, STRSZ, 14), ["bad-string"]),
@@ -160,6 +161,14 @@ def test_the_loader_finds_the_dynamic_section_by_address() -> None:
     raw = image(segments, {0x300: decoy, 0x400: real, 0x800: b"\0libx.so\0V1\0name\0"}, kind=3)
     assert elf_of(raw).needed == ("libx.so",)
     assert codes(raw) == ["dynamic-elsewhere"]
+
+
+def test_the_last_of_two_dynamic_sections_counts() -> None:
+    tables = [words(NEEDED, 4, *STRINGS, NULL, 0), words(NEEDED, 1, *STRINGS, NULL, 0)]
+    segments = [TEXT, *(Seg(type=DYNAMIC, offset=at, vaddr=0x10000 + at, filesz=0x40) for at in (0x300, 0x400))]
+    raw = image(segments, {0x300: tables[0], 0x400: tables[1], 0x800: b"\0libx.so\0V1\0name\0"}, kind=3)
+    assert elf_of(raw).needed == ("libx.so",)
+    assert codes(raw) == ["second-dynamic"]
 
 
 def test_a_dynamic_section_past_the_end() -> None:
@@ -335,50 +344,6 @@ def test_module_text_that_go_would_not_write() -> None:
     assert go is not None
     assert (go.version, go.main) == ("go1.24", None)
     assert codes(raw) == ["bad-buildinfo"]
-
-
-def page_verdicts(loads: list[Seg]) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-    """The two rules in their plainest form: page by page, address by address."""
-
-    def pages(seg: Seg, size: int) -> set[int]:
-        return set(range(seg.vaddr // size, (seg.vaddr + seg.filesz - 1) // size + 1))
-
-    def differ(a: Seg, b: Seg) -> bool:
-        return (a.vaddr - a.offset, a.flags) != (b.vaddr - b.offset, b.flags)
-
-    return (
-        tuple(any((seg.vaddr - seg.offset) % size for seg in loads) for size in PAGE_SIZES),
-        tuple(
-            any(
-                differ(a, b) and pages(a, size) & pages(b, size)
-                for index, a in enumerate(loads)
-                for b in loads[index + 1 :]
-            )
-            for size in PAGE_SIZES
-        ),
-    )
-
-
-LOADS = st.lists(
-    st.builds(
-        lambda page, fine, offset, size, flags: Seg(
-            vaddr=page * 4096 + fine, offset=offset * 4096 + fine, filesz=size, flags=flags
-        ),
-        st.integers(0, 40), st.sampled_from([0, 0, 16, 4080]), st.integers(0, 40), st.integers(1, 20000),
-        st.sampled_from([4, 5, 6]),
-    ),
-    min_size=1, max_size=5,
-)  # fmt: skip
-
-
-@given(LOADS)
-def test_page_verdicts_agree_with_the_rules_spelled_out(loads: list[Seg]) -> None:
-    elf = elf_of(image(loads))
-    incongruent, overlap = page_verdicts(loads)
-    assert elf.page_incongruent == incongruent
-    assert elf.page_overlap == overlap
-    best = max(p for p in (1 << i for i in range(31)) if all((s.vaddr - s.offset) % p == 0 for s in loads))
-    assert elf.max_align_common == best
 
 
 @pytest.mark.parametrize("name", ["small-library-arm", "go-inline-amd64", "static-mips", "windows-amd64"])

@@ -111,7 +111,7 @@ static void check_issues(const bm_block *block, const bm_facts *facts, uint32_t 
     HOLDS((status == BM_STATUS_MALFORMED) == (facts->issues.count > 0));
     HOLDS(facts->issue_first == (issue ? issue->code : 0));
     for (uint32_t i = 0; i < facts->issues.count; i++)
-        HOLDS(issue[i].code >= 1 && issue[i].code <= BM_ISSUE_BAD_DYNAMIC);
+        HOLDS(issue[i].code >= 1 && issue[i].code <= BM_ISSUE_SECOND_DYNAMIC);
     if (status == BM_STATUS_OK && facts->format == BM_FORMAT_ELF) {
         HOLDS(facts->read_class == 1 || facts->read_class == 2);
         HOLDS(facts->read_data == 1 || facts->read_data == 2);
