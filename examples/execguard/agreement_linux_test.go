@@ -23,24 +23,38 @@ func TestShebangAgreesWithKernel(t *testing.T) {
 		for range random.IntN(7) {
 			text += pieces[random.IntN(len(pieces))]
 		}
-		put(t, dir, "script", []byte(text), 0o755)
-		cmd := exec.Command(path)
-		cmd.Env = []string{roleVariable + "=arguments"}
-		out, err := cmd.Output()
-		line, parseErr := parseShebang([]byte(text))
-		var errno syscall.Errno
-		errors.As(err, &errno)
-		predicted := inspect(path)
-		if want, ok := predicted.err.(syscall.Errno); ok && want != errno || !ok && errno != 0 {
-			t.Fatalf("%q: the kernel says %v, predicted %+v", text, err, predicted)
+		agreeOnScript(t, path, text)
+	}
+	// The last bytes that the kernel looks at, with every ending.
+	for length := scriptHead - 5; length <= scriptHead+3; length++ {
+		for _, ending := range []string{"", "\n", " ", " \n", "\x00", " a", " a\n"} {
+			for _, name := range []string{interpreter + " ", "/", " ", interpreter + "/"} {
+				agreeOnScript(t, path, "#!"+name+strings.Repeat("y", length-len(name)-len(ending)-2)+ending)
+				agreeOnScript(t, path, "#!"+strings.Repeat(" ", length-len(name)-len(ending)-2)+name+ending)
+			}
 		}
-		want := []string{path}
-		if line.hasArgument {
-			want = []string{line.argument, path}
-		}
-		if err == nil && (parseErr != nil || string(out) != fmt.Sprintf("%q", want)) {
-			t.Fatalf("%q: the kernel gave %s, expected %q (%v)", text, out, want, parseErr)
-		}
+	}
+}
+
+func agreeOnScript(t *testing.T, path, text string) {
+	t.Helper()
+	put(t, filepath.Dir(path), filepath.Base(path), []byte(text), 0o755)
+	cmd := exec.Command(path)
+	cmd.Env = []string{roleVariable + "=arguments"}
+	out, err := cmd.Output()
+	line, parseErr := parseShebang([]byte(text))
+	var errno, foretold syscall.Errno
+	errors.As(err, &errno)
+	predicted := inspect(path)
+	if errors.As(predicted.err, &foretold); foretold != errno {
+		t.Fatalf("%q: the kernel says %v, predicted %+v", text, err, predicted)
+	}
+	want := []string{path}
+	if line.hasArgument {
+		want = []string{line.argument, path}
+	}
+	if err == nil && (parseErr != nil || string(out) != fmt.Sprintf("%q", want)) {
+		t.Fatalf("%q: the kernel gave %s, expected %q (%v)", text, out, want, parseErr)
 	}
 }
 

@@ -49,12 +49,11 @@ func shebangLine(buffer []byte) ([]byte, error) {
 	if end := bytes.IndexByte(buffer, '\n'); end >= 0 {
 		return buffer[2:max(end, 2)], nil
 	}
-	line := buffer[2 : len(buffer)-1]
-	name := bytes.TrimLeft(line, " \t")
+	name := bytes.TrimLeft(buffer[2:], " \t")
 	if len(name) == 0 || bytes.IndexAny(name, " \t\x00") < 0 {
 		return nil, errShebang
 	}
-	return line, nil
+	return buffer[2 : len(buffer)-1], nil // the last byte only serves as the end
 }
 
 // cString is what a C program would see of the bytes.
