@@ -5,6 +5,7 @@ A failed or interrupted build leaves the artifact and record of an earlier one a
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def _first(output: str, pattern: re.Pattern[str]) -> str:
 
 
 def _indented(output: str) -> str:
-    lines = output.splitlines()
+    # A linker that refuses a flag prints its whole manual after saying so.
+    lines = list(itertools.takewhile(lambda line: not line.startswith("usage: "), output.splitlines()))
     kept = lines[:_OUTPUT_LINES]
     if len(lines) > _OUTPUT_LINES:
         kept.append(f"... and {len(lines) - _OUTPUT_LINES} more lines")
