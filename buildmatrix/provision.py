@@ -59,8 +59,16 @@ def _pip(wheel: Wheel, folder: Path, runner: Runner, environment: Mapping[str, s
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    except OSError as error:
+        raise errors.ToolMissing(
+            f"{path.parent}: toolchains cannot be installed there",
+            why=error.strerror or str(error),
+            fix="make the folder writable, or name another in BUILDMATRIX_CACHE",
+        ) from error
+    with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -119,7 +127,9 @@ def _preflight(compiler: CCompiler, target: Target, runner: Runner, environment:
         return
     got = facts.elf
     if got is None or (got.machine, got.bits, got.little_endian) != (row.machine, row.bits, row.little_endian):
-        emitted = f"{arch.machine_name(got.machine)} ({got.bits}-bit)" if got else f"a {facts.format} file"
+        emitted = f"another file format ({facts.format})"
+        if got is not None:
+            emitted = f"{arch.machine_name(got.machine)} ({got.bits}-bit)"
         raise errors.CompilerMismatch(
             f"{target.name}: {compiler.label} compiles for another machine "
             f"(got {emitted}, expected {arch.machine_name(row.machine)} ({row.bits}-bit))",
