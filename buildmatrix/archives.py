@@ -190,7 +190,9 @@ class Archive:
 
 
 def _open(path: Path) -> tarfile.TarFile:
-    if path.open("rb").read(4) == _ZSTD:
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    if head == _ZSTD:
         return _open_zstd(path)
     return tarfile.open(path, "r:*", errorlevel=2)
 
