@@ -88,7 +88,13 @@ def _versions(ours: ElfFacts, theirs: ELFFile) -> Iterator[Difference]:
     for section in theirs.iter_sections():
         if isinstance(section, GNUVerNeedSection):
             needs += [
-                (text(need.name or ""), text(aux.name or ""), aux["vna_hash"], aux["vna_other"], bool(aux["vna_flags"] & 2))
+                (
+                    text(need.name or ""),
+                    text(aux.name or ""),
+                    aux["vna_hash"],
+                    aux["vna_other"],
+                    bool(aux["vna_flags"] & 2),
+                )
                 for need, auxiliaries in section.iter_versions()
                 for aux in auxiliaries
             ]
@@ -186,6 +192,12 @@ def elf_files(root: Path) -> Iterator[Path]:
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.is_symlink():
             yield path
+
+
+def is_elf(path: Path) -> bool:
+    """Whether a file starts as an ELF file does."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
 
 
 def shorten(value: Any) -> str:

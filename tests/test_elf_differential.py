@@ -19,12 +19,8 @@ SAMPLE = 60
 
 def sample(directory: str) -> list[Path]:
     """ELF files of a directory, evenly spread over the order of their names."""
-    found = []
-    for path in sorted(Path(directory).iterdir()):
-        if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
-            with path.open("rb") as stream:
-                if stream.read(4) == b"\x7fELF":
-                    found.append(path)
+    files = (path for path in sorted(Path(directory).iterdir()) if path.is_file() and not path.is_symlink())
+    found = [path for path in files if os.access(path, os.R_OK) and differential.is_elf(path)]
     return found[:: max(1, len(found) // SAMPLE)]
 
 
