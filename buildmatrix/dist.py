@@ -167,6 +167,8 @@ class Dist:
 
 
 def _unlistable(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return  # what is not there hides nothing
     raise errors.ScanFailed(
         f"{error.filename}: cannot be listed", why=error.strerror or str(error), fix="make the folder readable"
     ) from error
