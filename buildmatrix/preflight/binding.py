@@ -6,7 +6,9 @@ version, in the order of the search list. What is bound lazily is kept for `lazy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from buildmatrix.preflight.dynobj import (
     DF_SYMBOLIC,
@@ -104,71 +106,105 @@ class BadType(Exception):
         self.kind = kind
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One distinct reference of an object: symbol, name, version, class; or a type nobody knows."""
+
+    number: int
+    name: bytes
+    wanted: Wanted | None
+    kind: int
+    weak: bool
+    slot: bool
+    key: bytes
+    bad_type: int = -1
+
+
+def _key(name: bytes, wanted: Wanted | None, kind: int) -> bytes:
+    """One word for a question to a provider: bytes remember their hash, which tuples do not."""
+    asked = b"" if wanted is None else b"%s\0%x\0%d\0%s" % (wanted.name, wanted.hash, wanted.hidden, wanted.file or b"")
+    return b"%s\0%d\0%s" % (name, kind & CLASS_PLT, asked)
+
+
 class Binder:
     """Looks symbols up in one process's global search list."""
 
     def __init__(self, scope: list[Loaded], machine: int) -> None:
         self.scope = scope
         self.machine = MACHINES.get(machine)
-        self._memory: dict[tuple[int, int, int], bool] = {}
 
-    def check(self, where: Loaded, reloc: Reloc) -> None:
-        """Apply one relocation as far as it can fail. Raises Undefined, Unversioned, BadType, Fault."""
+    def references(self, library: DynamicObject, table: str) -> tuple[Reference, ...]:
+        """The distinct references of ``eager`` or ``plt`` relocations, in order. Raises Fault."""
+        known = library.references.get(table)
+        if known is None:
+            rows = library.eager() if table == "eager" else library.plt()
+            known = library.references[table] = tuple(self._distinct(library, rows))
+        return cast("tuple[Reference, ...]", known)
+
+    def _distinct(self, library: DynamicObject, rows: Iterator[Reloc]) -> Iterator[Reference]:
         machine = self.machine
-        if machine is not None:
-            if reloc.type not in machine.known:
-                raise BadType(where, reloc.type)
-            if reloc.type in machine.unnamed:
-                return
-        if not reloc.symbol:
-            return
-        kind = 0
-        if machine is not None:
-            kind = CLASS_PLT if reloc.type in machine.plt else CLASS_COPY if reloc.type == machine.copy else 0
-        key = (where.order, reloc.symbol, kind)
-        if key not in self._memory:
-            self._memory[key] = True
-            self.bind(where, reloc.symbol, kind)
+        seen: set[tuple[int, int]] = set()
+        for reloc in rows:
+            kind = 0
+            slot = False
+            if machine is not None:
+                if reloc.type not in machine.known:
+                    yield Reference(0, b"", None, 0, False, False, b"", reloc.type)
+                    continue
+                if reloc.type in machine.unnamed:
+                    continue
+                kind = CLASS_PLT if reloc.type in machine.plt else CLASS_COPY if reloc.type == machine.copy else 0
+                slot = reloc.type == machine.jump_slot
+            if reloc.symbol and (reloc.symbol, kind) not in seen:
+                seen.add((reloc.symbol, kind))
+                symbol = library.symbol(reloc.symbol)
+                if symbol.binding != STB_LOCAL and symbol.other & 3 not in (1, 2):
+                    wanted = self._wanted(library, reloc.symbol)
+                    weak = symbol.binding == STB_WEAK
+                    name = library.string(symbol.name)
+                    yield Reference(reloc.symbol, name, wanted, kind, weak, slot, _key(name, wanted, kind))
 
-    def bind(self, where: Loaded, index: int, kind: int) -> tuple[Loaded, Symbol] | None:
-        """The definition of symbol `index` of an object; None for a local or an undefined weak one."""
-        symbol = where.object.symbol(index)
-        if symbol.binding == STB_LOCAL or symbol.other & 3 in (1, 2):
-            return None
-        name = where.object.string(symbol.name)
-        wanted = self._wanted(where.object, index)
-        found = self.lookup(name, wanted, kind, where)
-        if found is None and symbol.binding != STB_WEAK:
-            version = wanted.name.decode(errors="replace") if wanted else ""
-            raise Undefined(where, name.decode(errors="replace"), version)
-        return found
+    def bind(self, where: Loaded, reference: Reference) -> None:
+        """Find what one reference is bound to. Raises Undefined, Unversioned, BadType, Fault."""
+        if reference.bad_type >= 0:
+            raise BadType(where, reference.bad_type)
+        found = self.lookup(reference.name, reference.wanted, reference.kind, where, reference.key)
+        if found is None and not reference.weak:
+            version = reference.wanted.name.decode(errors="replace") if reference.wanted else ""
+            raise Undefined(where, reference.name.decode(errors="replace"), version)
 
     @staticmethod
-    def _wanted(library: DynamicObject, index: int) -> Wanted | None:
-        raw = library.versym(index)
+    def _wanted(library: DynamicObject, number: int) -> Wanted | None:
+        raw = library.versym(number)
         if raw is None:
             return None
         row = library.versions.get(raw & 0x7FFF)
         return None if row is None or not row[1] else Wanted(*row)
 
-    def lookup(self, name: bytes, wanted: Wanted | None, kind: int, where: Loaded) -> tuple[Loaded, Symbol] | None:
+    def lookup(
+        self, name: bytes, wanted: Wanted | None, kind: int, where: Loaded, key: bytes = b""
+    ) -> tuple[Loaded, Symbol] | None:
         """The first match in the search list (do_lookup_x)."""
-        hashed = gnu_hash(name)
         scope = self.scope
         symbolic = where.object.tags.get(DT_FLAGS, 0) & DF_SYMBOLIC or DT_SYMBOLIC in where.object.tags
         if symbolic:
             scope = [where, *scope]
+        key = key or _key(name, wanted, kind)
         for provider in scope:
             if kind & CLASS_COPY and provider.is_main:
                 continue
-            symbol = self._match(provider, name, hashed, wanted, kind)
+            matches = provider.object.matches
+            if key in matches:
+                symbol = matches[key]
+            else:
+                symbol = matches[key] = self._match(provider, name, wanted, kind)
             if symbol is not None and symbol.other & 3 not in (1, 2) and symbol.binding in (1, 2, 10):
                 return provider, symbol
         return None
 
-    def _match(self, provider: Loaded, name: bytes, hashed: int, wanted: Wanted | None, kind: int) -> Symbol | None:
+    def _match(self, provider: Loaded, name: bytes, wanted: Wanted | None, kind: int) -> Symbol | None:
         newer: list[Symbol] = []
-        for symbol in provider.object.candidates(name, hashed):
+        for symbol in provider.object.candidates(name, gnu_hash(name)):
             if self._fits(provider, symbol, wanted, kind, newer, name):
                 return symbol
         return newer[0] if len(newer) == 1 else None

@@ -77,7 +77,11 @@ class VersionDef(NamedTuple):
 
 
 class DynamicObject:
-    """One object in memory. `path` is where it lies in the root; `bias` is its load bias."""
+    """One object in memory. `path` is where it lies in the root; `bias` is its load bias.
+
+    `matches` and `references` are the binder's memory: what this object defines and what it refers to
+    does not change from process to process.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,8 @@ class DynamicObject:
         self.bias = bias
         self._strings: dict[int, bytes] = {}
         self._symbols: dict[int, Symbol] = {}
+        self.matches: dict[object, Symbol | None] = {}
+        self.references: dict[str, tuple[object, ...]] = {}
 
     @cached_property
     def dynamic_address(self) -> int | None:

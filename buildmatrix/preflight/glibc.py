@@ -12,9 +12,9 @@ from posixpath import dirname
 
 from buildmatrix.facts import Kind
 from buildmatrix.preflight import blame
-from buildmatrix.preflight.binding import BadType, Binder, Undefined, Unversioned, Wanted
+from buildmatrix.preflight.binding import BadType, Binder, Reference, Undefined, Unversioned, Wanted
 from buildmatrix.preflight.context import STRERROR, Start, object_of, open_read
-from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_RELR, Reloc, sysv_hash
+from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_RELR, sysv_hash
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_open import Crash, LibraryMapper, LoadError
 from buildmatrix.preflight.glibc_search import Hit, Loaded, Search
@@ -383,10 +383,10 @@ class GlibcStart:
 
     def _relocate_one(self, binder: Binder, item: Loaded, at_once: bool) -> None:
         try:
-            for reloc in item.object.eager():
-                binder.check(item, reloc)
-            for reloc in item.object.plt():
-                self._slot(binder, item, reloc, at_once)
+            for reference in binder.references(item.object, "eager"):
+                binder.bind(item, reference)
+            for reference in binder.references(item.object, "plt"):
+                self._slot(binder, item, reference, at_once)
         except Undefined as error:
             raise self._undefined(error) from error
         except Unversioned as error:
@@ -399,15 +399,15 @@ class GlibcStart:
                 place=item.object.path,
             ) from error
 
-    def _slot(self, binder: Binder, item: Loaded, reloc: Reloc, at_once: bool) -> None:
-        machine = binder.machine
-        if at_once or machine is None or reloc.type != machine.jump_slot:
-            binder.check(item, reloc)
+    def _slot(self, binder: Binder, item: Loaded, reference: Reference, at_once: bool) -> None:
+        """A lazy slot is bound on its first call; what cannot be bound then is kept, for the program only."""
+        if at_once or not reference.slot:
+            binder.bind(item, reference)
             return
         if not item.is_main:
             return
         try:
-            binder.check(item, reloc)
+            binder.bind(item, reference)
         except (Undefined, Unversioned) as error:
             self.lazy.append((item, error))
 

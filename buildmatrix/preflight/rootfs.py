@@ -75,8 +75,18 @@ class Root(Protocol):
         """The bytes of a regular file. Raises Unreadable."""
 
 
+WHOLE = 16 << 20
+"""Files up to this size in bytes are kept whole once more than their head is read."""
+
+KEPT = 256 << 20
+"""Bytes of whole files that are kept at a time."""
+
+
 class FileBlob:
     """Bounded reads from a file on disk; opened for each read, so that no descriptors pile up."""
+
+    _keepers: list[FileBlob] = []  # noqa: RUF012  (one budget for all files)
+    _total = 0
 
     def __init__(self, path: str, inode: Inode) -> None:
         self.path = path
@@ -97,19 +107,37 @@ class FileBlob:
         if offset + length <= len(self._head):
             return self._head[offset : offset + length]
         length = max(0, min(length, self.size - offset))
-        if not length:
+        if not length or offset < 0:
             return b""
+        if offset + length <= len(self._head):
+            return self._head[offset : offset + length]
+        if self._head and self.size <= WHOLE:
+            self._head = self._pread(0, self.size)
+            self._keep()
+            return self._head[offset : offset + length]
+        if not self._head:
+            self._head = self._pread(0, min(4096, self.size))
+            return self.read(offset, length)
+        return self._pread(offset, length)
+
+    def _pread(self, offset: int, length: int) -> bytes:
         try:
             descriptor = self._open()
             try:
-                if not self._head:
-                    self._head = os.pread(descriptor, min(4096, self.size), 0)
-                data = _read_fully(descriptor, offset, length)
+                return _read_fully(descriptor, offset, length)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise Unreadable(self.path, error) from error
-        return data
+
+    def _keep(self) -> None:
+        """Remember the whole file; forget the oldest ones past the budget."""
+        FileBlob._keepers.append(self)
+        FileBlob._total += self.size
+        while FileBlob._total > KEPT and len(FileBlob._keepers) > 1:
+            oldest = FileBlob._keepers.pop(0)
+            FileBlob._total -= oldest.size
+            oldest._head = oldest._head[:4096]
 
 
 def _read_fully(descriptor: int, offset: int, length: int) -> bytes:

@@ -226,7 +226,7 @@ def _plain(path: Path) -> IO[bytes]:
     elif head.startswith(b"BZh"):
         stream = cast("IO[bytes]", bz2.BZ2File(file))
     elif head.startswith(b"\xfd7zXZ"):
-        stream = cast("IO[bytes]", lzma.LZMAFile(file))
+        stream = cast("IO[bytes]", lzma.LZMAFile(file))  # noqa: SIM115
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
         stream = _zstd(file, path)
     else:
