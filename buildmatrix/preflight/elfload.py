@@ -16,8 +16,9 @@ from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 PIE_BASE = 0x5555_5555_0000
 PIE_BASE_32 = 0x5655_0000
-MMAP_BASE = 0x7FFF_F000_0000
-MMAP_BASE_32 = 0xF7C0_0000
+STACK_ROOM = {64: 1 << 36, 32: 1 << 26}
+"""Below the end of the address space: where stack, vDSO and their random offsets lie."""
+
 FILE_LIMIT = 1 << 44
 """Where file offsets begin to depend on the file system (ext4 ends near 16 TiB, others later)."""
 MEMORY_FAILS, MEMORY_UNSURE = 1 << 43, 1 << 33
@@ -102,7 +103,7 @@ class Mapper:
             if phdr.offset <= phoff < (phdr.offset + phdr.filesz) & self.mask:
                 phdr_address = phoff - phdr.offset + phdr.vaddr
         entry = (self.image.header.entry + self.bias) & self.mask
-        if entry >= self.limit:
+        if entry >= self.limit and (self.interpreter or not self.dynamic):
             raise MapError("EINVAL", -1, f"entry {entry:#x} lies beyond the address space")
         return Mapped(self.image, self.space, self.bias, entry, (phdr_address + self.bias) & self.mask)
 
@@ -124,17 +125,29 @@ class Mapper:
 
     def _place(self, index: int, phdr: Phdr, first: bool) -> None:
         total = 0
-        if first and self.image.header.type == ET_DYN:
-            base = MMAP_BASE if self.interpreter or not self.dynamic else PIE_BASE
-            if self.image.layout.bits == 32:
-                base = MMAP_BASE_32 if self.interpreter or not self.dynamic else PIE_BASE_32
-            align = max((p.align for p in self._loads() if p.align & (p.align - 1) == 0), default=0)
-            base &= -max(align, 65536) if align <= 1 << 30 else -65536
-            self.bias = ((base - phdr.vaddr) & -self.page) & self.mask
+        kind = self.image.header.type
+        if first and kind == ET_DYN:
             total = self._total_size()
-        elif first and self.interpreter and self.image.header.type == ET_EXEC:
+            self.bias = ((self._base(index, phdr, total) - phdr.vaddr) & -self.page) & self.mask
+        elif first and self.interpreter and kind == ET_EXEC:
             total = self._total_size()
         self._load(index, phdr, total)
+
+    def _base(self, index: int, phdr: Phdr, total: int) -> int:
+        """Where the first PT_LOAD of a position-independent image goes."""
+        powers = [p.align for p in self._loads() if p.align and p.align & (p.align - 1) == 0]
+        align = self.space.up(max(powers, default=0))
+        if self.dynamic and not self.interpreter:
+            return (PIE_BASE if self.image.layout.bits == 64 else PIE_BASE_32) & -max(align, self.page)
+        if not phdr.filesz:
+            return 0  # nothing is mapped that mmap could choose an address for
+        extra = align if align > self.page and not self.interpreter and self.host.kernel >= (6, 10) else 0
+        room = self.limit - STACK_ROOM[self.image.layout.bits]
+        if total + extra > room - self.host.mmap_min_addr:
+            if total + extra < self.limit:
+                self.unsure.append("where the kernel puts the stack")
+            raise MapError("ENOMEM", index, f"{total:#x} bytes do not fit the address space")
+        return (room - total - extra) & -max(extra, 65536)
 
     def _load(self, index: int, phdr: Phdr, total: int) -> None:
         """elf_load: the file's part, the cleared rest of its last page, then anonymous pages."""
@@ -177,6 +190,8 @@ class Mapper:
     def _check_range(self, index: int, start: int, length: int) -> None:
         if length > self.limit or start > self.limit - length:
             raise MapError("ENOMEM", index, f"{length:#x} bytes at {start:#x} do not fit the address space")
+        if start + length > self.limit - STACK_ROOM[self.image.layout.bits]:
+            self.unsure.append("where the kernel puts the stack")
         if start < self.host.mmap_min_addr and not self.privileged:
             raise MapError("EPERM", index, f"address {start:#x} lies below vm.mmap_min_addr {self.host.mmap_min_addr}")
 
@@ -214,3 +229,25 @@ class Mapper:
             raise MapError("EINVAL", index, f"p_filesz {phdr.filesz:#x} exceeds p_memsz {phdr.memsz:#x}")
         if address >= self.limit or phdr.memsz > self.limit or self.limit - phdr.memsz < address:
             raise MapError("EINVAL", index, f"{phdr.memsz:#x} bytes at {address:#x} do not fit the address space")
+
+
+def entry_elsewhere(mapped: Mapped) -> bool:
+    """Whether the entry lies outside a position-independent image: what else is there is a matter of chance."""
+    return mapped.image.header.type == ET_DYN and mapped.space.find(mapped.entry) is None
+
+
+def entry_fault(host: Host, mapped: Mapped) -> str | None:
+    """The signal that fetching the first instruction gives, or None.
+
+    x86 looks for the page before it looks at PROT_EXEC (arch/x86/mm/fault.c access_error), arm64 the
+    other way round (arch/arm64/mm/fault.c).
+    """
+    area = mapped.space.find(mapped.entry)
+    if area is None or not area.prot:
+        return "SIGSEGV"
+    missing = not mapped.space.backed(area, mapped.entry)
+    if missing and host.arch in ("amd64", "386"):
+        return "SIGBUS"
+    if not area.prot & PROT_EXEC:
+        return "SIGSEGV"
+    return "SIGBUS" if missing else None

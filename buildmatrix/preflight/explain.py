@@ -11,7 +11,7 @@ from buildmatrix.preflight.absent import interpreter_cause
 from buildmatrix.preflight.context import Libraries, Start
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP, PT_LOAD
-from buildmatrix.preflight.elfload import PROT_EXEC, Image, Mapped
+from buildmatrix.preflight.elfload import Image, Mapped, entry_elsewhere, entry_fault
 from buildmatrix.preflight.glibc import GlibcStart
 from buildmatrix.preflight.host import Handler, Host
 from buildmatrix.preflight.kernel import execve
@@ -97,11 +97,11 @@ class Judge:
             if own is not None and _is_shared(main.image) and len(process.argv) > 1:
                 run_loader(start, own, trail.shared)
                 return
-        self._entry(main)
+        self._entry(main, host)
         self._program(main.image, host, trail)
 
     def _dynamic(self, start: Start, mapped: Mapped) -> None:
-        self._entry(mapped, loader=True)
+        self._entry(mapped, start.host, loader=True)
         loader = self._loader(mapped)
         if isinstance(loader, libc.Glibc):
             glibc = GlibcStart(start, loader, mapped)
@@ -145,32 +145,24 @@ class Judge:
             )
         raise Stop(Stage.OK, "bad-interpreter", place, fix=fix)
 
-    def _entry(self, mapped: Mapped, loader: bool = False) -> None:
+    def _entry(self, mapped: Mapped, host: Host, loader: bool = False) -> None:
+        fault = entry_fault(host, mapped)
+        if fault is None:
+            return
         area = mapped.space.find(mapped.entry)
-        place = mapped.image.path
-        cause = "bad-interpreter" if loader else "bad-elf"
-        where = 24
-        if area is None or not area.prot & PROT_EXEC:
-            text = "lies in no PT_LOAD" if area is None else "lies in a segment without PF_X"
-            raise Stop(
-                Stage.RUNTIME_SIGNAL,
-                cause,
-                Evidence(
-                    place=place,
-                    offset=where,
-                    text=f"entry {mapped.image.header.entry:#x} {text}: the first instruction faults",
-                ),
-                signal="SIGSEGV",
-                fix="link the file again",
-            )
-        if not mapped.space.backed(area, mapped.entry):
-            raise Stop(
-                Stage.RUNTIME_SIGNAL,
-                "truncated",
-                Evidence(place=place, offset=where, text="the entry's page is past the end of the file"),
-                signal="SIGBUS",
-                fix="copy the file again and compare its SHA-256",
-            )
+        cause, fix = "bad-interpreter" if loader else "bad-elf", "link the file again"
+        text = "lies in no PT_LOAD" if area is None else "lies in a segment without PF_X"
+        if fault == "SIGBUS":
+            cause, fix = "truncated", "copy the file again and compare its SHA-256"
+            text = "lies on a page past the end of the file"
+        raise Stop(
+            Stage.RUNTIME_SIGNAL,
+            cause,
+            Evidence(place=mapped.image.path, offset=24, text=f"entry {mapped.image.header.entry:#x} {text}"),
+            signal=fault,
+            fix=fix,
+            depends=("what the kernel happens to map there",) if entry_elsewhere(mapped) else (),
+        )
 
     def _program(self, image: Image, host: Host, trail: _Trail) -> None:
         self._missing_pages(image, host)

@@ -207,9 +207,10 @@ class _Exec:
                 Evidence(place=image.path, offset=where, text=f"PT_INTERP has {phdr.filesz} bytes, expected 2 to 4096"),
                 fix="link the file again with a valid --dynamic-linker",
             )
-        data = image.blob.read(phdr.offset, phdr.filesz) if phdr.offset < 1 << 63 else b""
+        inside = phdr.offset + phdr.filesz < 1 << 63
+        data = image.blob.read(phdr.offset, phdr.filesz) if inside else b""
         if len(data) < phdr.filesz:
-            errno = "EIO" if phdr.offset < 1 << 63 else "EINVAL"
+            errno = "EIO" if inside else "EINVAL"
             raise refused(
                 errno,
                 "truncated",
