@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from buildmatrix.checks.rule import Check, Subject, Violation
 from buildmatrix.facts import ElfType
 
-_NAMES = {ElfType.NONE: "ET_NONE", ElfType.REL: "ET_REL", ElfType.CORE: "ET_CORE"}
+_NAMES: dict[int, str] = {ElfType.NONE: "ET_NONE", ElfType.REL: "ET_REL", ElfType.CORE: "ET_CORE"}
 _MH_EXECUTE = 2
 _IMAGE_FILE_EXECUTABLE = 0x0002
 
@@ -18,7 +18,7 @@ def _run(subject: Subject) -> Iterator[Violation]:
     facts = subject.facts
     got = ""
     if subject.elf is not None and subject.elf.type not in (ElfType.EXEC, ElfType.DYN):
-        got = _NAMES.get(ElfType(subject.elf.type) if subject.elf.type <= 4 else ElfType.NONE, f"{subject.elf.type:#x}")
+        got = _NAMES.get(subject.elf.type, f"e_type {subject.elf.type:#x}")
     elif facts.macho is not None and facts.macho.filetype != _MH_EXECUTE:
         got = f"Mach-O file type {facts.macho.filetype}"
     elif facts.pe is not None and not facts.pe.characteristics & _IMAGE_FILE_EXECUTABLE:

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from buildmatrix.checks.rule import Check, Subject, Violation
 
 
+def _shown(value: str | None) -> str:
+    return "nothing" if value is None else value or "with an empty value"
+
+
 def _run(subject: Subject) -> Iterator[Violation]:
     if subject.elf is None:
         return
@@ -22,7 +26,7 @@ def _run(subject: Subject) -> Iterator[Violation]:
             continue
         if got != expected:
             yield Violation(
-                what=f"wrong run path (got {tag} {value or 'nothing'}, expected {':'.join(expected) or 'nothing'})",
+                what=f"wrong run path (got {tag} {_shown(value)}, expected {':'.join(expected) or 'nothing'})",
                 why="the loader searches these folders before its cache and its default folders",
                 fix=f"set targets.{subject.target.name}.rpath, and drop -rpath from ldflags and extldflags",
             )
