@@ -16,7 +16,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +36,7 @@ def canonical(value: object) -> bytes:
 
 def inputs_digest(inputs: Inputs) -> str:
     """SHA-256 over the canonical form of the inputs and of the record format's version."""
-    return hashlib.sha256(canonical({"schema": RECORD_SCHEMA, **asdict(inputs)})).hexdigest()
+    return hashlib.sha256(canonical({"schema": RECORD_SCHEMA, **_plain(inputs)})).hexdigest()
 
 
 @contextlib.contextmanager
@@ -192,9 +191,14 @@ def _sync_folder(path: Path) -> None:
 
 def encode_record(record: Record) -> bytes:
     """A record as the bytes of record.json."""
-    value = asdict(record)
-    value["inputs"]["settings"] = dict(record.inputs.settings)
-    return canonical({"schema": RECORD_SCHEMA, **value})
+    inputs = _plain(record.inputs) | {"settings": dict(record.inputs.settings)}
+    nested = {"inputs": inputs, "artifact": _plain(record.artifact)}
+    return canonical({"schema": RECORD_SCHEMA, **_plain(record), **nested})
+
+
+def _plain(value: Record | Inputs | Artifact) -> dict[str, Any]:
+    """One level of a dataclass; dataclasses.asdict copies deeply, which a no-change run would feel."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _check_types(record: Record) -> None:

@@ -119,6 +119,8 @@ def _check(run: CellRun) -> None:
 
 
 def _record(run: CellRun) -> None:
+    if not run.built:
+        return  # its record is what made it count as unchanged
     scan, inputs = _scanned(run), gobuild.inputs_of(run.planned, run.plan, run.resolved)
     target = run.planned.cell.target
     environment = dict(run.planned.command.environment)
@@ -209,10 +211,11 @@ def survey(runs: Iterable[CellRun]) -> None:
             candidates[str(run.path)] = (run, record)
     if not candidates:
         return
-    for scan in elf.scan(list(candidates), hashes=("sha256", "sha512"), facts=True):
+    for scan in elf.scan(list(candidates), hashes=("sha256",), facts=True):
         run, record = candidates[scan.path]
-        if scan.facts is not None and artifact_of(run.path.name, scan) == record.artifact:
-            run.scan = scan
+        same = (scan.size, scan.digests.sha256) == (record.artifact.size, record.artifact.sha256)
+        if scan.facts is not None and same:
+            run.scan, run.record = scan, record
 
 
 def _valid_record(run: CellRun) -> Record | None:
@@ -244,7 +247,7 @@ def _through(run: CellRun, listener: Listener) -> Outcome:
             status=Status.DONE if run.built else Status.SKIPPED,
             reason="" if run.built else "unchanged",
             findings=run.findings,
-            artifact=artifact_of(run.path.name, _scanned(run)),
+            artifact=run.record.artifact if run.record is not None else None,
             seconds=time.monotonic() - started,
         )
     listener.finished(outcome)

@@ -77,7 +77,8 @@ def test_the_service_answers_truthfully(own_matrix: Matrix, dist: Path, target: 
         assert same_level(row, build["level"], cell.target.level)
     assert build["cgo"] is False
     assert report["system"]["machine"] in (row.uname, *({"armv8l", "aarch64"} if row.goarch == "arm" else ()))
-    assert report["libc"]["family"] in ("none", "")
+    assert report["libc"]["kind"] == "none"
+    assert report["emulation"]["state"] == ("user-mode" if emulated(cell) else "none")
 
 
 @pytest.mark.parametrize("target", STORES)
