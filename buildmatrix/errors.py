@@ -128,6 +128,13 @@ class SourceMissing(BuildmatrixError):
     exit_status = EXIT_USAGE
 
 
+class PackagesUnlisted(BuildmatrixError):
+    """The packages of a program, or the programs that it starts, cannot be found out."""
+
+    code = "BM206"
+    exit_status = EXIT_MISSING
+
+
 class BuildFailed(BuildmatrixError):
     """A compiler ran and gave up; its command and output travel along."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from buildmatrix.artifact import Record
+from buildmatrix.deployment import RootImage
 from buildmatrix.dist import Dist, canonical
 from buildmatrix.matrix import Matrix
 from buildmatrix.prepare import Commit
@@ -61,6 +62,12 @@ def _metadata(matrix: Matrix, version: str, commit: Commit | None) -> dict[str, 
     return value
 
 
+def _root(root: RootImage) -> dict[str, Any]:
+    user = f"{root.uid}:{root.gid}"
+    plain = {"path": root.path, "targets": list(root.targets), "path-env": root.path_env}
+    return plain | {"user": user, "where": root.where}
+
+
 def _effective(matrix: Matrix, version: str) -> bytes:
     import tomli_w
 
@@ -82,5 +89,8 @@ def _effective(matrix: Matrix, version: str) -> bytes:
             name.replace("_", "-"): list(item) if isinstance(item, tuple) else item for name, item in settings.items()
         }
         plain |= {"binary": cell.binary.name, "package": cell.binary.package, "env": dict(cell.target.env)}
+        plain["exec"] = list(cell.binary.exec)
         document["cells"][cell.id] = plain
+    document["fleet"] = {host.name: {"host": host.words, "targets": list(host.targets)} for host in matrix.fleet}
+    document["roots"] = {root.name: _root(root) for root in matrix.roots}
     return tomli_w.dumps(document).encode()

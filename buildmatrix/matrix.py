@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import schema
+from buildmatrix import deployment, schema
+from buildmatrix.deployment import FleetHost, RootImage
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
 from buildmatrix.schema import Key
 from buildmatrix.target import Target, resolve
@@ -50,6 +51,7 @@ class Binary:
     name: str
     package: str
     targets: tuple[str, ...]
+    exec: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ class Matrix:
     binaries: tuple[Binary, ...]
     targets: tuple[str, ...]
     cells: tuple[Cell, ...]
+    fleet: tuple[FleetHost, ...]
+    roots: tuple[RootImage, ...]
 
     @property
     def module_dir(self) -> Path:
@@ -222,7 +226,7 @@ def parse(data: bytes, path: Path) -> Matrix:
 
 
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
-    tops = ("schema", "project", "go", "binaries", "targets", "overrides")
+    tops = ("schema", "project", "go", "binaries", "targets", "fleet", "roots", "overrides")
     for name in document:
         if name not in tops:
             reader.unknown(name, name, tops)
@@ -237,6 +241,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     raw_targets = _named(reader, document, "targets", schema.SETTINGS, schema.NAME)
     overrides = _overrides(reader, document, tuple(raw_targets), tuple(binary.name for binary in binaries))
     cells = _cells(reader, binaries, raw_targets, tuple(item for item in overrides if "select" in item))
+    fleet, roots = _deployment(reader, document, tuple(raw_targets))
     if reader.problems:
         return None
     return Matrix(
@@ -247,7 +252,23 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         binaries=binaries,
         targets=tuple(raw_targets),
         cells=cells,
+        fleet=fleet,
+        roots=roots,
     )
+
+
+def _deployment(
+    reader: _Reader, document: dict[str, Any], targets: tuple[str, ...]
+) -> tuple[tuple[FleetHost, ...], tuple[RootImage, ...]]:
+    """The tables [fleet.NAME] and [roots.NAME], which may be absent."""
+    raw = {
+        name: _named(reader, document, name, keys, schema.NAME) if name in document else {}
+        for name, keys in (("fleet", schema.FLEET), ("roots", schema.ROOT))
+    }
+    fleet, wrong_hosts = deployment.read_fleet(raw["fleet"], targets)
+    roots, wrong_roots = deployment.read_roots(raw["roots"], targets)
+    reader.problems += [*wrong_hosts, *wrong_roots]
+    return fleet, roots
 
 
 def _check_module(reader: _Reader, go_table: dict[str, Any], root: Path) -> None:

@@ -67,6 +67,9 @@ BINARY = (
         pattern=PACKAGE, shape="a path that starts with ./ and stays inside the module"),
     Key(name="targets", kind="strings", doc="Globs over target names: where this binary is built for.",
         default=("*",)),
+    Key(name="exec", kind="strings", doc="Programs that it starts: paths, or names that PATH is searched for. They "
+        "must execute wherever it does.", default=(), pattern=re.compile(r"/[^\x00-\x1f\x7f]+|[^/\x00-\x1f\x7f]+"),
+        shape="an absolute path, or a name without a slash"),
 )  # fmt: skip
 
 SETTINGS = (
@@ -114,11 +117,52 @@ OVERRIDE = (
           shape=key.shape) for key in SETTINGS if key.name in APPENDABLE),
 )  # fmt: skip
 
+FLEET = (
+    Key(name="arch", kind="string", doc="An architecture, or a preset such as `graviton2` or `rpi5`. The rest says "
+        "what differs from it.", required=True, pattern=re.compile(r"[A-Za-z0-9._-]+"),
+        shape="an architecture or a preset of `buildmatrix explain --host`"),
+    Key(name="targets", kind="strings", doc="Globs over target names: what runs there, if it is of this architecture.",
+        default=("*",)),
+    Key(name="page", kind="string", doc="The kernel's page size.", choices=("4k", "16k", "64k")),
+    Key(name="cpu", kind="string", doc="A CPU model such as `neoverse-n1`, or a level such as `v8.2`.",
+        pattern=re.compile(r"[A-Za-z0-9._-]+"), shape="a CPU model or a level"),
+    Key(name="kernel", kind="string", doc="The kernel's release.",
+        pattern=re.compile(r"[0-9]+\.[0-9]+[A-Za-z0-9._+-]*"), shape="a release such as 5.10"),
+    Key(name="compat32", kind="boolean", doc="Whether it runs 32-bit programs."),
+    Key(name="x32", kind="boolean", doc="Whether the kernel runs x32 programs."),
+    Key(name="features", kind="strings", doc="CPU features beyond those of `cpu`.",
+        pattern=re.compile(r"[a-z0-9_]+"), shape="a name such as lse"),
+    Key(name="binfmt", kind="strings", doc="Emulators that binfmt_misc starts.",
+        pattern=re.compile(r"[a-z0-9_-]+"), shape="a name such as qemu-aarch64"),
+    Key(name="seccomp", kind="string", doc="The seccomp profile.",
+        pattern=re.compile(r"[A-Za-z0-9._-]+"), shape="a profile's name"),
+    Key(name="stack", kind="integer", doc="The limit of the stack in bytes."),
+    Key(name="mmap-min-addr", kind="integer", doc="The sysctl vm.mmap_min_addr."),
+    Key(name="va", kind="integer", doc="Bits of a user address."),
+)  # fmt: skip
+"""Beside `arch` and `targets`, the words of `explain --host`."""
+
+ROOT = (
+    Key(name="path", kind="string", doc="A directory, a tar archive or an OCI image layout inside the project.",
+        required=True),
+    Key(name="targets", kind="strings", doc="Globs over target names: what is installed into it.", default=("*",)),
+    Key(name="path-env", kind="string", doc="The value of PATH there.",
+        default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        pattern=re.compile(r"/[^:\x00-\x1f\x7f]*(:/[^:\x00-\x1f\x7f]*)*"),
+        shape="absolute directories with colons between them"),
+    Key(name="user", kind="string", doc="Who runs it: UID, or UID:GID.", default="0",
+        pattern=re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?"), shape="UID or UID:GID, as numbers"),
+    Key(name="where", kind="string", doc="The folder in it that the artifact is installed in.",
+        default="/usr/local/bin", pattern=re.compile(r"(/[^/\x00-\x1f\x7f]+)+|/"), shape="an absolute path"),
+)  # fmt: skip
+
 TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("project", PROJECT, "What is built."),
     ("go", GO, "The Go module and its toolchain."),
     ("binaries.NAME", BINARY, "One main package."),
     ("targets.NAME", SETTINGS, "One cell's platform and how it is compiled. `nox -s build-NAME` builds it."),
+    ("fleet.NAME", FLEET, "Machines that artifacts run on. Without any, sensible ones are taken for each target."),
+    ("roots.NAME", ROOT, "A root file system that artifacts are installed into. `verify` predicts what executes."),
     ("[[overrides]]", OVERRIDE, "Settings for the targets that a glob selects, in order; later ones win."),
 )
 
@@ -191,6 +235,8 @@ def json_schema() -> dict[str, Any]:
             "go": _table_schema(GO),
             "binaries": _named(BINARY, BINARY_NAME),
             "targets": _named(SETTINGS, NAME),
+            "fleet": _named(FLEET, NAME),
+            "roots": _named(ROOT, NAME),
             "overrides": {"type": "array", "items": _table_schema(OVERRIDE)},
         },
     }

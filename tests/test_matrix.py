@@ -220,6 +220,8 @@ def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
     if title == "[[overrides]]":
         tables["overrides"] = [{"select": "amd64", name: value}]
         return tables, f"overrides[0].{name}"
+    tables |= {"fleet": {"a": {"arch": "arm64"}}} if title.startswith("fleet") else {}
+    tables |= {"roots": {"a": {"path": "root"}}} if title.startswith("roots") else {}
     section, _, entry = title.partition(".")
     inner = tables[section]
     if entry:

@@ -1,0 +1,3 @@
+module buildmatrix.invalid/finder
+
+go 1.21
