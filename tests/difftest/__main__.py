@@ -60,11 +60,16 @@ def predict(root: DirectoryRoot, host: Host, path: str) -> str | None:
 def furnish(root: Path) -> None:
     """What scripts and PT_INTERP of mutants may name."""
     files = {
-        "loader": seeds.static_pie().build(), "static": seeds.static().build(), "text": b"text\n" * 20, "short": b"\x7fELF",
-        "noexec": seeds.static_pie().build(), "script": b"#!/static\n",
-        "mutant-loader": seeds.static_pie().with_segment(2, seeds.Segment(flags=6, offset=0x2E01, vaddr=0x3E00, filesz=16,
-                                                                           memsz=16)).build(),
-    }  # fmt: skip
+        "loader": seeds.static_pie().build(),
+        "static": seeds.static().build(),
+        "text": b"text\n" * 20,
+        "short": b"\x7fELF",
+        "noexec": seeds.static_pie().build(),
+        "script": b"#!/static\n",
+        "mutant-loader": seeds.static_pie()
+        .with_segment(2, seeds.Segment(flags=6, offset=0x2E01, vaddr=0x3E00, filesz=16, memsz=16))
+        .build(),
+    }
     (root / "deep").mkdir()
     for name, data in files.items():
         (root / name).write_bytes(data)
@@ -92,8 +97,13 @@ def run_batch(program: Path, root: Path, host: Host, mutants: list[Mutant]) -> l
         os.chown(place, mutant.owner, mutant.owner)
         place.chmod(mutant.mode)
         names.append(f"/m{index}")
-    done = subprocess.run([str(program), str(root), str(UID), str(UID)], input="\n".join(names) + "\n",
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [str(program), str(root), str(UID), str(UID)],
+        input="\n".join(names) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seen = done.stdout.splitlines()
     view = DirectoryRoot(root)
     wrong = []
@@ -130,11 +140,11 @@ def main() -> int:
                 kinds[f"predicted {row[1]}, observed {row[2]}"] += 1
     for index, (mutant, predicted, observed) in enumerate(wrong):
         if index < 40:
-            print(f"{mutant.story}: predicted {predicted}, observed {observed}")
+            sys.stdout.write(f"{mutant.story}: predicted {predicted}, observed {observed}")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             (arguments.keep / f"{arguments.seed}-{index}.bin").write_bytes(mutant.data)
-    print(f"{arguments.mutants} mutants, {len(wrong)} predicted wrongly {dict(kinds)}")
+    sys.stdout.write(f"{arguments.mutants} mutants, {len(wrong)} predicted wrongly {dict(kinds)}\n")
     return 1 if wrong else 0
 
 

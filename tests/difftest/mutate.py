@@ -8,10 +8,49 @@ from dataclasses import dataclass, fields, replace
 from tests.difftest import seeds
 from tests.difftest.seeds import File, Segment
 
-WORDS = (0, 1, 2, 3, 7, 31, 32, 33, 55, 56, 57, 64, 0xFF, 0x200, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0x2000, 0x3FFF, 0x4000,
-         0x4001, 0x8000, 0xFFFF, 0x10000, 0x400000, 0x401000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 32, 1 << 40,
-         (1 << 45) + 0x1000, 0x7FFF_FFFF_F000, 1 << 47, 1 << 48, 1 << 52, (1 << 63) - 1, 1 << 63, (1 << 64) - 0x1000,
-         (1 << 64) - 1)  # fmt: skip
+WORDS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    31,
+    32,
+    33,
+    55,
+    56,
+    57,
+    64,
+    0xFF,
+    0x200,
+    0xFFF,
+    0x1000,
+    0x1001,
+    0x1FFF,
+    0x2000,
+    0x3FFF,
+    0x4000,
+    0x4001,
+    0x8000,
+    0xFFFF,
+    0x10000,
+    0x400000,
+    0x401000,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 32,
+    1 << 40,
+    (1 << 45) + 0x1000,
+    0x7FFF_FFFF_F000,
+    1 << 47,
+    1 << 48,
+    1 << 52,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 0x1000,
+    (1 << 64) - 1,
+)
 TYPES = (0, 1, 2, 3, 4, 5, 6, 7, 0x6474E550, 0x6474E551, 0x6474E553, 0x70000000)
 
 
@@ -51,11 +90,17 @@ def _header(rng: random.Random, file: File) -> tuple[File, str]:
         ident = bytearray(file.ident)
         ident[at] = rng.choice((0, 1, 2, 3, 9, 97, 255))
         return replace(file, ident=bytes(ident)), f"ident[{at}]={ident[at]}"
-    small = {"type": (0, 1, 2, 3, 4, 5, 0xFE00), "machine": (3, 6, 40, 62, 183, 0x3E00), "phentsize": (0, 32, 55, 56, 57),
-             "phnum": (0, 1, 2, 3, 5, 73, 74, 1170, 1171, 0xFFFF), "version": (0, 1, 2), "flags": (0, 1, 0xFFFFFFFF),
-             "ehsize": (0, 52, 64)}  # fmt: skip
+    small = {
+        "type": (0, 1, 2, 3, 4, 5, 0xFE00),
+        "machine": (3, 6, 40, 62, 183, 0x3E00),
+        "phentsize": (0, 32, 55, 56, 57),
+        "phnum": (0, 1, 2, 3, 5, 73, 74, 1170, 1171, 0xFFFF),
+        "version": (0, 1, 2),
+        "flags": (0, 1, 0xFFFFFFFF),
+        "ehsize": (0, 52, 64),
+    }
     value = rng.choice(small[name]) if name in small else _near(rng, getattr(file, name))
-    return replace(file, **{name: value}), f"{name}={value:#x}"
+    return replace(file, **{name: value}), f"{name}={value:#x}"  # type: ignore[arg-type]
 
 
 def _once(rng: random.Random, file: File) -> tuple[File, str]:
@@ -67,8 +112,29 @@ def _once(rng: random.Random, file: File) -> tuple[File, str]:
         segment, story = _segment(rng, file.segments[index])
         return file.with_segment(index, segment), f"[{index}].{story}"
     if choice < 0.95:
-        size = rng.choice((0, 1, 4, 40, 63, 64, 65, 120, 200, 0x800, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0x2000, 0x2E00,
-                           0x3000, 0x31FF, 0x3200))  # fmt: skip
+        size = rng.choice(
+            (
+                0,
+                1,
+                4,
+                40,
+                63,
+                64,
+                65,
+                120,
+                200,
+                0x800,
+                0xFFF,
+                0x1000,
+                0x1001,
+                0x1FFF,
+                0x2000,
+                0x2E00,
+                0x3000,
+                0x31FF,
+                0x3200,
+            )
+        )
         return replace(file, size=size), f"size={size:#x}"
     one, two = rng.sample(range(len(file.segments)), 2)
     swapped = list(file.segments)
@@ -76,14 +142,34 @@ def _once(rng: random.Random, file: File) -> tuple[File, str]:
     return replace(file, segments=tuple(swapped)), f"swap {one} {two}"
 
 
-INTERPRETERS = (b"/loader\0", b"/loader\0", b"/loader\0", b"loader\0", b"/missing\0", b"/\0", b"/text\0", b"/short\0",
-                b"\0\0", b"/loader", b"/noexec\0", b"/deep/../loader\0", b"/text/x\0", b"/loop\0", b"/mutant-loader\0")  # fmt: skip
+INTERPRETERS = (
+    b"/loader\0",
+    b"/loader\0",
+    b"/loader\0",
+    b"loader\0",
+    b"/missing\0",
+    b"/\0",
+    b"/text\0",
+    b"/short\0",
+    b"\0\0",
+    b"/loader",
+    b"/noexec\0",
+    b"/deep/../loader\0",
+    b"/text/x\0",
+    b"/loop\0",
+    b"/mutant-loader\0",
+)
 
 
 def elf(rng: random.Random) -> Mutant:
     """A mutated executable."""
-    name, file = rng.choice((("static", seeds.static()), ("static-pie", seeds.static_pie()),
-                             ("dynamic", seeds.dynamic(rng.choice(INTERPRETERS)))))  # fmt: skip
+    name, file = rng.choice(
+        (
+            ("static", seeds.static()),
+            ("static-pie", seeds.static_pie()),
+            ("dynamic", seeds.dynamic(rng.choice(INTERPRETERS))),
+        )
+    )
     stories = [name]
     for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 2, 3))):
         file, story = _once(rng, file)
@@ -93,8 +179,23 @@ def elf(rng: random.Random) -> Mutant:
 
 def script(rng: random.Random) -> Mutant:
     """A first line put together from pieces."""
-    pieces = (b" ", b"\t", b"/loader", b"/static", b"/missing", b"/text", b"\r", b"\0", b"\n", b"-x", b"static", b"./static",
-              b"/script", b"a" * rng.choice((1, 100, 120, 240, 250, 300)), b"/./" * rng.choice((1, 40, 80)))  # fmt: skip
+    pieces = (
+        b" ",
+        b"\t",
+        b"/loader",
+        b"/static",
+        b"/missing",
+        b"/text",
+        b"\r",
+        b"\0",
+        b"\n",
+        b"-x",
+        b"static",
+        b"./static",
+        b"/script",
+        b"a" * rng.choice((1, 100, 120, 240, 250, 300)),
+        b"/./" * rng.choice((1, 40, 80)),
+    )
     line = b"#!" + b"".join(rng.choice(pieces) for _ in range(rng.randrange(6)))
     if rng.random() < 0.6:
         line = b"#!" + rng.choice((b"", b" ", b"\t ")) + rng.choice((b"/static", b"/script", b"./static")) + line[2:]

@@ -55,9 +55,21 @@ class File:
     def build(self) -> bytes:
         data = bytearray(NOP * max(self.size, 0x1000))
         count = len(self.segments) if self.phnum is None else self.phnum
-        numbers = (self.type & 0xFFFF, self.machine & 0xFFFF, self.version, self.entry & (1 << 64) - 1,
-                   self.phoff & (1 << 64) - 1, self.shoff, self.flags, self.ehsize, self.phentsize & 0xFFFF,
-                   count & 0xFFFF, 64, 0, 0)  # fmt: skip
+        numbers = (
+            self.type & 0xFFFF,
+            self.machine & 0xFFFF,
+            self.version,
+            self.entry & (1 << 64) - 1,
+            self.phoff & (1 << 64) - 1,
+            self.shoff,
+            self.flags,
+            self.ehsize,
+            self.phentsize & 0xFFFF,
+            count & 0xFFFF,
+            64,
+            0,
+            0,
+        )
         data[0:64] = self.ident + struct.pack("<HHIQQQIHHHHHH", *numbers)
         table = b"".join(segment.pack() for segment in self.segments)
         data[64 : 64 + len(table)] = table
