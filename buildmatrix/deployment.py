@@ -1,7 +1,7 @@
 """Where artifacts go: the machines of [fleet] and the root file systems of [roots].
 
 Machines are described in the words of `explain --host`, and read by its parser, so that there is one
-vocabulary; that module rests on the architecture table alone.
+vocabulary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from buildmatrix import schema
+from buildmatrix import host, schema
 from buildmatrix.errors import Problem, UsageError
 
 
@@ -58,8 +58,6 @@ def read_fleet(raw: dict[str, dict[str, Any]], targets: tuple[str, ...]) -> tupl
 
 
 def _goarch(words: str) -> str:
-    from buildmatrix.preflight import host
-
     return host.parse(words).arch
 
 
@@ -75,8 +73,6 @@ def _words(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _wrong_words(name: str, values: dict[str, Any]) -> Iterator[Problem]:
-    from buildmatrix.preflight import host
-
     if "arch" not in values:
         return  # the reader has told
     pairs = [("arch", values["arch"])]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from buildmatrix import errors
 
 if TYPE_CHECKING:
-    from buildmatrix.preflight.host import Host
+    from buildmatrix.host import Host
     from buildmatrix.preflight.rootfs import Root
     from buildmatrix.preflight.verdict import Verdict
     from buildmatrix.preflight.walk import View
@@ -127,7 +127,7 @@ def _all(arguments: argparse.Namespace) -> int:
 
 
 def _host(arguments: argparse.Namespace) -> Host:
-    from buildmatrix.preflight.host import parse
+    from buildmatrix.host import parse
     from buildmatrix.preflight.running import running
 
     return running() if arguments.host is None else parse(arguments.host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from buildmatrix.preflight.host import Host
+from buildmatrix.host import Host
 from buildmatrix.preflight.walk import Found, View, resolve
 
 FOREIGN_LOADERS = {

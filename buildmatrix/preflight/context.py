@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from buildmatrix.facts import Kind
+from buildmatrix.host import Host
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfload import Mapped
-from buildmatrix.preflight.host import Host
 from buildmatrix.preflight.openexec import Process
 from buildmatrix.preflight.verdict import Evidence, Needed
 from buildmatrix.preflight.walk import MAY_READ, Failed, Found, View, permitted, resolve

@@ -7,8 +7,8 @@ matter to the person who has to repair the file. Nothing here decides whether a 
 from __future__ import annotations
 
 from buildmatrix import arch
+from buildmatrix.host import Host
 from buildmatrix.preflight.elfimage import BE64, LE64, MAGIC, Layout
-from buildmatrix.preflight.host import Host
 from buildmatrix.preflight.verdict import Evidence, Stop, refused
 
 _EM_COMPAT = {"arm64": {40}, "amd64": {3, 6}}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from buildmatrix.host import Host
 from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, PF_R, PF_W, PF_X, PT_LOAD, Header, Layout, Phdr
-from buildmatrix.preflight.host import Host
 from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from buildmatrix import arch
 from buildmatrix.facts import Facts, GoInfo
+from buildmatrix.host import Handler, Host
 from buildmatrix.preflight import libc, rundata, script_run, startup
 from buildmatrix.preflight.absent import interpreter_cause
 from buildmatrix.preflight.context import Libraries, Start
@@ -13,7 +14,6 @@ from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP, PT_LOAD
 from buildmatrix.preflight.elfload import Image, Mapped, entry_elsewhere, entry_fault
 from buildmatrix.preflight.glibc import GlibcStart
-from buildmatrix.preflight.host import Handler, Host
 from buildmatrix.preflight.kernel import execve
 from buildmatrix.preflight.lazy import lazy_calls
 from buildmatrix.preflight.ldso import run_loader

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from buildmatrix.host import Handler, Host
 from buildmatrix.preflight import diagnose, script
 from buildmatrix.preflight.elfimage import (
     EM_386,
@@ -26,7 +27,6 @@ from buildmatrix.preflight.elfimage import (
     Phdr,
 )
 from buildmatrix.preflight.elfload import Image, MapError, Mapped, Mapper
-from buildmatrix.preflight.host import Handler, Host
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.openexec import Command, Emulated, Process, check_limits, open_exec
 from buildmatrix.preflight.property import property_error

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from buildmatrix import errors
+from buildmatrix.host import HANDLERS, Host, parse, with_cpu, with_kernel, with_page_size
 from buildmatrix.preflight.context import Libraries
 from buildmatrix.preflight.explain import Judge
-from buildmatrix.preflight.host import HANDLERS, Host, parse, with_cpu, with_kernel, with_page_size
 from buildmatrix.preflight.openexec import Command
 from buildmatrix.preflight.rootfs import DirectoryRoot
 from buildmatrix.preflight.running import running

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from buildmatrix.facts import Kind
+from buildmatrix.host import Handler, Host
 from buildmatrix.preflight.elfload import Mapped
-from buildmatrix.preflight.host import Handler, Host
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.script import Shebang
 from buildmatrix.preflight.verdict import Evidence, refused

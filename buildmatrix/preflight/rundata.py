@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from array import array
 
+from buildmatrix.host import Host
 from buildmatrix.preflight.elfload import Image
-from buildmatrix.preflight.host import Host
 from buildmatrix.preflight.walk import Found, View, resolve
 
 _MOST_CODE = 16 << 20

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildmatrix import arch, errors
-from buildmatrix.preflight.host import Handler, Host, with_kernel, with_page_size
+from buildmatrix.host import Handler, Host, with_kernel, with_page_size
 
 _V2 = {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}
 _V3 = _V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}

@@ -8,7 +8,7 @@ interpreters of scripts end in known ways where what they are to run is not ther
 from __future__ import annotations
 
 from buildmatrix.facts import GoInfo
-from buildmatrix.preflight.host import Host
+from buildmatrix.host import Host
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
 
 GO_SYSTEMS = {9: "freebsd", 2: "netbsd", 12: "openbsd", 6: "solaris"}

@@ -18,8 +18,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from buildmatrix.host import Host
 from buildmatrix.preflight.elfload import entry_elsewhere, entry_fault
-from buildmatrix.preflight.host import Host
 from buildmatrix.preflight.kernel import execve
 from buildmatrix.preflight.openexec import Command, Process
 from buildmatrix.preflight.rootfs import DirectoryRoot
