@@ -44,6 +44,7 @@ typedef struct {
     bool wide, big; /* ELFCLASS64, big-endian: by the view */
     uint32_t phdr_size, shdr_size;
     bool has_property_segment;
+    uint64_t interp_size; /* of the first PT_INTERP */
     bm_tag strtab_tag, symtab_tag, hash_tag, gnu_hash_tag, versym_tag, verneed_tag, verdef_tag;
     bm_tag rela_tag, rel_tag, jmprel_tag;
     uint64_t strsz, syment, verneed_num, verdef_num, relasz, relsz, pltrelsz, pltrel;

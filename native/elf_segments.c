@@ -94,6 +94,7 @@ static void note_interp(bm_elf *elf, const bm_segment *segment, uint64_t at)
         return;
     }
     facts->interp_offset = segment->offset;
+    elf->interp_size = segment->filesz;
 }
 
 static void note_segment(bm_elf *elf, const bm_segment *segment, uint64_t at)
@@ -183,19 +184,15 @@ static void read_interp(bm_elf *elf)
 {
     bm_facts *facts = elf->facts;
     bm_reader *reader = elf->reader;
-    const bm_segment *segment = bm_elf_segments(elf);
-    while (segment->type != PT_INTERP)
-        segment++;
-    uint64_t size = segment->filesz;
-    uint8_t last = 1;
-    if (size < 2 || size > BM_MAX_INTERP || !bm_source_copy(reader->source, segment->offset + size - 1, &last, 1) ||
-        last != 0) {
-        bm_reader_issue(reader, BM_ISSUE_BAD_INTERP, segment->offset, size);
+    uint64_t size = elf->interp_size, at = facts->interp_offset;
+    const uint8_t *bytes = size >= 2 && size <= BM_MAX_INTERP ? bm_view(reader->source, at, (size_t)size) : NULL;
+    if (!bytes || bytes[size - 1] != 0) {
+        bm_reader_issue(reader, BM_ISSUE_BAD_INTERP, at, size);
         return;
     }
-    int64_t length = bm_reader_strlen(reader, segment->offset, size);
+    int64_t length = bm_reader_strlen(reader, at, size);
     if (length >= 0)
-        facts->interp = bm_reader_keep(reader, segment->offset, (uint64_t)length);
+        facts->interp = bm_reader_keep(reader, at, (uint64_t)length);
 }
 
 void bm_elf_read_segments(bm_elf *elf)
