@@ -8,6 +8,7 @@ from pathlib import Path
 
 from buildmatrix.commands import options
 from buildmatrix.dist import INDEX_FILES, LOCKS, Dist
+from buildmatrix.errors import UsageError
 
 SUMMARY = "remove what matrix.toml does not account for from dist/"
 
@@ -25,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     dist = Dist(selection.dist)
     if not dist.root.is_dir():
         return 0
+    _own_output(dist, selection)
     kept = set() if arguments.all else {LOCKS, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}
     doomed = [path for path in sorted(dist.root.iterdir()) if path.name not in kept]
     if not arguments.all:
@@ -34,6 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.dry_run:
             _remove(path)
     return 0
+
+
+def _own_output(dist: Dist, selection: options.Selection) -> None:
+    """Refuse a folder without a single trace of buildmatrix: a mistyped --dist must not empty it."""
+    names = {path.name for path in dist.root.iterdir()}
+    if names and not names & {LOCKS, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}:
+        raise UsageError(
+            f"--dist: got {dist.root}, which holds {len(names)} entries and none of buildmatrix's, "
+            "expected an output folder",
+            fix="correct --dist, or remove the folder by hand",
+        )
 
 
 def _strays(selection: options.Selection, dist: Dist) -> list[Path]:
