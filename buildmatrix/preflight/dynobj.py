@@ -50,11 +50,12 @@ class Symbol(NamedTuple):
 
 
 class Reloc(NamedTuple):
-    """One relocation: where, type, symbol's index."""
+    """One relocation: where, type, symbol's index, addend (0 where it lies in memory)."""
 
     offset: int
     type: int
     symbol: int
+    addend: int = 0
 
 
 class VersionNeed(NamedTuple):
@@ -316,7 +317,7 @@ class DynamicObject:
         rows = self.layout.unpack("PPP" if addend else "PP").iter_unpack(data)
         shift, mask = (32, 0xFFFFFFFF) if self.layout.bits == 64 else (8, 0xFF)
         for row in rows:
-            yield Reloc(row[0], row[1] & mask, row[1] >> shift)
+            yield Reloc(row[0], row[1] & mask, row[1] >> shift, row[2] if addend else 0)
 
     def eager(self) -> Iterator[Reloc]:
         """DT_REL, then DT_RELA."""

@@ -390,7 +390,7 @@ class GlibcStart:
         except Undefined as error:
             raise self._undefined(error) from error
         except Unversioned as error:
-            raise self._unversioned(error, Stage.LOADER) from error
+            raise self.unversioned(error, Stage.LOADER) from error
         except BadType as error:
             raise LoadError(
                 error.where.name or self.start.program,
@@ -423,7 +423,8 @@ class GlibcStart:
             fix="ship the library version that defines it, or build against the one in the root",
         )
 
-    def _unversioned(self, error: Unversioned, stage: Stage) -> Stop:
+    def unversioned(self, error: Unversioned, stage: Stage) -> Stop:
+        """The failed assertion of check_match as a Stop."""
         return Stop(
             stage,
             "symbol-version-missing",

@@ -140,7 +140,7 @@ def main() -> int:
                 kinds[f"predicted {row[1]}, observed {row[2]}"] += 1
     for index, (mutant, predicted, observed) in enumerate(wrong):
         if index < 40:
-            sys.stdout.write(f"{mutant.story}: predicted {predicted}, observed {observed}")
+            sys.stdout.write(f"{mutant.story}: predicted {predicted}, observed {observed}\n")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             (arguments.keep / f"{arguments.seed}-{index}.bin").write_bytes(mutant.data)
