@@ -95,6 +95,9 @@ def _ldflags(target: Target, matrix: Matrix, version: str) -> list[str]:
     external += [f"-Wl,--enable-new-dtags,-rpath,{path}" for path in target.rpath]
     if target.cgo and target.page_sizes and target.goos == "linux":
         external.append(f"-Wl,-z,max-page-size={max(target.page_sizes)}")
+    if target.pie and not target.cgo and target.goos == "linux":
+        # Go's own linker would otherwise write whichever loader the build host happens to have.
+        flags.append(f"-I={target.architecture.glibc_loader}")
     link = target.link if target.link != "auto" else "external" if external else ""
     if link:
         flags.append(f"-linkmode={link}")

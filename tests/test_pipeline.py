@@ -229,3 +229,12 @@ def test_a_timeout_ends_the_compiler(hello: Project) -> None:
     assert done.returncode == 4
     assert "BM304" in done.stdout
     assert not (hello.dist / ".partial").exists()
+
+
+def test_a_pure_go_pie_names_the_targets_loader_on_any_host(hello: Project) -> None:
+    hello.write(
+        "matrix.toml", project.MATRIX.replace('goarch = "arm64"', 'goarch = "arm64"\npie = true\nstatic = false')
+    )
+    done = hello.run("build", "-t", "arm64")
+    assert done.returncode == 0, done.stdout
+    assert b"/lib/ld-linux-aarch64.so.1\0" in hello.artifact("arm64").read_bytes()
