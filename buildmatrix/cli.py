@@ -26,6 +26,7 @@ COMMANDS = {
     "scan": "facts and digests of files, trees, archives and image layouts",
     "hash": "digests in the form that sha256sum -c accepts",
     "explain": "say whether a file will execute on a target, and why not",
+    "children": "list the programs that the sources start",
     "ldcache": "find stale, missing and foreign entries of an ld.so.cache",
     "doctor": "say which toolchains would be used and what is missing",
     "make": "print a Makefile fragment with a rule for every cell",

@@ -11,8 +11,9 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from buildmatrix import checks, errors, repro, verify
+from buildmatrix import checks, errors, fleet, repro, verify
 from buildmatrix.checks import across
+from buildmatrix.children import undeclared
 
 STAGES = (
     (1, "configuration"),
@@ -72,8 +73,9 @@ def _checks() -> Iterator[Code]:
 
 
 def _steps() -> Iterator[Code]:
-    for code, title in {**verify.CODES, **repro.CODES}.items():
-        status = errors.EXIT_OK if code in verify.WARNINGS else errors.EXIT_FINDINGS
+    warnings = verify.WARNINGS | fleet.WARNINGS | undeclared.WARNINGS
+    for code, title in {**verify.CODES, **repro.CODES, **fleet.CODES, **undeclared.CODES}.items():
+        status = errors.EXIT_OK if code in warnings else errors.EXIT_FINDINGS
         yield Code(code=code, title=title, page=title, exit_status=status, kind="finding")
 
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from buildmatrix import checks, errors, gobuild, index, sources
+from buildmatrix import checks, errors, fleet, gobuild, index, sources
 from buildmatrix.artifact import Artifact, Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
 from buildmatrix.dist import Dist, inputs_digest
 from buildmatrix.finding import Finding
+from buildmatrix.fleet import Fleet
 from buildmatrix.gobuild import Resolved
 from buildmatrix.plan import Plan, PlannedCell
 from buildmatrix.prepare import Commit
@@ -304,12 +305,27 @@ def _compare(_build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcom
         outcomes[finding.cell] = replace(old, findings=(*old.findings, finding))
 
 
+def _predict(build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcome]) -> None:
+    """Where the matrix says where artifacts go, say at once what will not execute there; `verify` always does."""
+    matrix = build.plan.matrix
+    if not fleet.declared(matrix):
+        return
+    judge = Fleet(matrix, lambda cell: build.dist.folder(cell.id) / cell.file_name)
+    for name, run in runs.items():
+        subject = subject_of(run) if run.scan is not None else None
+        if subject is None or subject.elf is None or subject.target.goos != "linux":
+            continue
+        found = judge.findings(run.planned.cell, dynamic=subject.elf.interp is not None)
+        old = outcomes[name]
+        outcomes[name] = replace(old, findings=(*old.findings, *found))
+
+
 def _index(build: Build, runs: dict[str, CellRun], _outcomes: dict[str, Outcome]) -> None:
     if any(run.scan is not None for run in runs.values()):
         index.write(build.dist, build.plan.matrix, build.plan.version, build.commit)
 
 
-JOIN_STEPS: tuple[Callable[[Build, dict[str, CellRun], dict[str, Outcome]], None], ...] = (_compare, _index)
+JOIN_STEPS: tuple[Callable[[Build, dict[str, CellRun], dict[str, Outcome]], None], ...] = (_compare, _predict, _index)
 
 
 def exit_status(outcomes: Iterable[Outcome]) -> int:

@@ -14,13 +14,16 @@ from buildmatrix import checks, errors, gobuild, index, sources
 from buildmatrix.artifact import Artifact, Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
+from buildmatrix.children import undeclared
 from buildmatrix.command import PASSED_THROUGH
 from buildmatrix.dist import INDEX_FILES, RECORD, Dist, inputs_digest
 from buildmatrix.finding import Finding, Severity
+from buildmatrix.fleet import Fleet
 from buildmatrix.gobuild import Resolved
 from buildmatrix.matrix import Cell
 from buildmatrix.plan import Plan, PlannedCell
-from buildmatrix.prepare import Commit
+from buildmatrix.prepare import Commit, Host
+from buildmatrix.process import Runner
 
 if TYPE_CHECKING:
     from buildmatrix._scan import Scan
@@ -53,6 +56,8 @@ class Verification:
     sources: str
     commit: Commit | None
     whole: bool
+    host: Host
+    runner: Runner
 
 
 def run(verification: Verification) -> tuple[Outcome, ...]:
@@ -64,6 +69,7 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
     outcomes: dict[str, Outcome] = {}
     subjects: list[tuple[Subject, str]] = []
     known = _recorded_digests(dist)
+    fleet = Fleet(plan.matrix, lambda cell: dist.folder(cell.id) / cell.file_name)
     for path, item in paths.items():
         cell = item.cell.id
         scan = scans.get(path)
@@ -72,6 +78,7 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
             subject = Subject(cell=item.cell, facts=scan.facts, go_version=_recorded_go(dist, cell), sums=sums)
             subjects.append((subject, scan.digests.sha256 or ""))
             findings += checks.run(subject)
+            findings += _execution(verification, item, subject, fleet)
         outcomes[cell] = _outcome(cell, findings, _artifact(item.cell, scan))
     for finding in across.run(subjects):
         old = outcomes[finding.cell]
@@ -90,6 +97,18 @@ def _outcome(cell: str, findings: list[Finding], artifact: Artifact | None) -> O
         artifact=artifact,
         exit_status=errors.EXIT_FINDINGS if failed else errors.EXIT_OK,
     )
+
+
+def _execution(verification: Verification, item: PlannedCell, subject: Subject, fleet: Fleet) -> Iterator[Finding]:
+    """Whether a linux executable, and what it starts, will execute where it is shipped."""
+    if subject.elf is None or subject.target.goos != "linux":
+        return
+    yield from fleet.findings(item.cell, dynamic=subject.elf.interp is not None)
+    if subject.facts.go is not None:
+        path, host = _path(verification.dist, item), verification.host
+        yield from undeclared.findings(
+            item, verification.plan, path, verification.sources, verification.runner, host.environment
+        )
 
 
 def _path(dist: Dist, item: PlannedCell) -> Path:

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("elf", "toolchain"),
     ("archives", "hashing", "oci", "sources", "command", "provision"),
     ("plan", "preflight", "sbom", "provenance", "signing", "images", "repair", "embed"),
-    ("checks", "dist", "children", "report"),
+    ("checks", "dist", "children", "fleet", "report"),
     ("gobuild",),
     ("prepare",),
     ("index",),

@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,16 @@ def find(planned: PlannedCell, plan: Plan, sources: str, runner: Runner, environ
     return found
 
 
+def _flags(planned: PlannedCell) -> tuple[str, ...]:
+    """The build's flags, but for the linker's: those change with every version, and choose no source."""
+    flags = planned.command.recorded[2:-3]  # between "go build" and "-o OUTPUT PACKAGE"
+    return tuple(flag for flag in flags if not flag.startswith("-ldflags="))
+
+
 def _list(planned: PlannedCell, plan: Plan, runner: Runner) -> str:
     command = planned.command
-    flags = command.recorded[2:-3]  # between "go build" and "-o OUTPUT PACKAGE"
-    argv = (str(plan.go.program), "list", "-e", "-deps", f"-json={_FIELDS}", *flags, planned.cell.binary.package)
+    flags = (f"-json={_FIELDS}", *_flags(planned))
+    argv = (str(plan.go.program), "list", "-e", "-deps", *flags, planned.cell.binary.package)
     done = runner.run(argv, env=dict(command.environment), cwd=command.cwd, timeout=_SECONDS)
     if not done.ok:
         raise errors.PackagesUnlisted(
@@ -139,6 +146,7 @@ def _finder_sources() -> list[Path]:
     return [path for path in sorted(FINDER.iterdir()) if path.name == "go.mod" or path.suffix == ".go"]
 
 
+@cache
 def _finder_digest() -> str:
     return _digest(*(part for path in _finder_sources() for part in (path.name, path.read_text(encoding="utf-8"))))
 
@@ -148,9 +156,9 @@ def _digest(*parts: str) -> str:
 
 
 def _kept(planned: PlannedCell, plan: Plan, sources: str, environment: Mapping[str, str]) -> Path:
-    command = planned.command
-    settings = [f"{name}={value}" for name, value in command.settings]
-    name = _digest(_finder_digest(), plan.go.version, sources, *command.recorded, *settings)
+    settings = [f"{name}={value}" for name, value in planned.command.settings]
+    inputs = (*_flags(planned), planned.cell.binary.package)
+    name = _digest(_finder_digest(), plan.go.version, sources, *inputs, *settings)
     return cache_dir(environment) / "children" / f"found-{name}.json"
 
 

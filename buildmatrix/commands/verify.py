@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
             sources=sources.digest(sources.find(selection.matrix, selection.dist)),
             commit=prepare.commit(selection.matrix, host, runner),
             whole=selection.whole,
+            host=host,
+            runner=runner,
         )
     )
     terminal.summary(outcomes, sys.stdout, verb="verified")
