@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 def integration(session: nox.Session) -> None:
     """Tests with emulators, cross compilers and root; .ci/run installs what they need on Debian."""
-    _install(session, "test", "toolchains")
+    _install(session, "test")
     session.run("pytest", *(session.posargs or ["-m", "integration"]))
 
 
