@@ -12,8 +12,10 @@ from typing import cast
 
 from buildmatrix.preflight.dynobj import (
     DF_SYMBOLIC,
+    DF_TEXTREL,
     DT_FLAGS,
     DT_SYMBOLIC,
+    DT_TEXTREL,
     STB_LOCAL,
     STB_WEAK,
     STT_TLS,
@@ -28,6 +30,8 @@ from buildmatrix.preflight.glibc_search import Loaded
 SHN_ABS = 0xFFF1
 ALLOWED_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10
 CLASS_PLT, CLASS_COPY = 1, 2
+DT_RELACOUNT = 0x6FFFFFF9
+RELATIVE_TYPES = {EM_X86_64: 8, EM_AARCH64: 1027}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,54 @@ class Reference:
     slot: bool
     key: bytes
     bad_type: int = -1
+    broken: str = ""
 
 
 def _key(name: bytes, wanted: Wanted | None, kind: int) -> bytes:
     """One word for a question to a provider: bytes remember their hash, which tuples do not."""
     asked = b"" if wanted is None else b"%s\0%x\0%d\0%s" % (wanted.name, wanted.hash, wanted.hidden, wanted.file or b"")
     return b"%s\0%d\0%s" % (name, kind & CLASS_PLT, asked)
+
+
+class _Places:
+    """Whether the loader can write where relocations point, and what DT_RELACOUNT claims of them."""
+
+    def __init__(self, library: DynamicObject) -> None:
+        self.space = library.space
+        self.bias = library.bias
+        self.mask = library.layout.mask
+        self.relative = RELATIVE_TYPES.get(library.header.machine, -1)
+        self.counted = library.tags.get(DT_RELACOUNT, 0)
+        self.textrel = DT_TEXTREL in library.tags or bool(library.tags.get(DT_FLAGS, 0) & DF_TEXTREL)
+        self.low = self.high = 0
+
+    def check(self, reloc: Reloc, count: int) -> tuple[str, int]:
+        """What goes wrong with one relocation ("" for nothing), and the address."""
+        if self.counted >> 63 and count >= 0:
+            return "SIGSEGV", 0
+        if 0 <= count < self.counted and reloc.type != self.relative and self.relative >= 0:
+            return "assertion", 0
+        address = (reloc.offset + self.bias) & self.mask
+        if self.low <= address < self.high or reloc.type == 0:
+            return "", address
+        area = self.space.find(address)
+        if area is None or not (area.prot & 2 or (self.textrel and area.prot)):
+            return "SIGSEGV", address
+        if not self.space.backed(area, address):
+            return "SIGBUS", address
+        if area.blob is None or area.offset + area.end - area.start <= area.blob.size:
+            self.low, self.high = area.start, area.end - 7
+        return "", address
+
+
+class BrokenTable(Exception):
+    """A relocation whose place cannot be written (`how` is the signal), or a failed assertion."""
+
+    def __init__(self, where: Loaded, how: str, address: int) -> None:
+        super().__init__(how)
+        self.where = where
+        self.how = how
+        self.address = address
 
 
 class Binder:
@@ -138,13 +184,18 @@ class Binder:
         known = library.references.get(table)
         if known is None:
             rows = library.eager() if table == "eager" else library.plt()
-            known = library.references[table] = tuple(self._distinct(library, rows))
+            known = library.references[table] = tuple(self._distinct(library, rows, table == "eager"))
         return cast("tuple[Reference, ...]", known)
 
-    def _distinct(self, library: DynamicObject, rows: Iterator[Reloc]) -> Iterator[Reference]:
+    def _distinct(self, library: DynamicObject, rows: Iterator[Reloc], eager: bool) -> Iterator[Reference]:
         machine = self.machine
         seen: set[tuple[int, int]] = set()
-        for reloc in rows:
+        places = _Places(library)
+        for count, reloc in enumerate(rows):
+            broken, address = places.check(reloc, count if eager else -1)
+            if broken:
+                yield Reference(address, b"", None, 0, False, False, b"", broken=broken)
+                return
             kind = 0
             slot = False
             if machine is not None:
@@ -166,6 +217,8 @@ class Binder:
 
     def bind(self, where: Loaded, reference: Reference) -> None:
         """Find what one reference is bound to. Raises Undefined, Unversioned, BadType, Fault."""
+        if reference.broken:
+            raise BrokenTable(where, reference.broken, reference.number)
         if reference.bad_type >= 0:
             raise BadType(where, reference.bad_type)
         found = self.lookup(reference.name, reference.wanted, reference.kind, where, reference.key)
@@ -179,6 +232,8 @@ class Binder:
         if raw is None:
             return None
         row = library.versions.get(raw & 0x7FFF)
+        if row is None and raw & 0x7FFF > max(library.versions, default=0) and raw & 0x7FFF > 1:
+            library.unsure = f"{library.path}: a symbol's version index lies past the table of versions"
         return None if row is None or not row[1] else Wanted(*row)
 
     def lookup(

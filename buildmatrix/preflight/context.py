@@ -31,6 +31,13 @@ STRERROR = {
 Key = tuple[tuple[int, int], int, str]
 
 
+MUSL_STRERROR = {
+    **STRERROR, "ELOOP": "Symbolic link loop", "ENAMETOOLONG": "Filename too long", "ENOMEM": "Out of memory",
+    "EIO": "I/O error", "EOVERFLOW": "Value too large for data type",
+}  # fmt: skip
+"""musl's own texts (src/errno/__strerror.h)."""
+
+
 class Libraries:
     """Parsed libraries by inode, page size and loader family; a value may be the error that reading gave."""
 

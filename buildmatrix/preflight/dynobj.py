@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from buildmatrix.preflight.elfimage import PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
-from buildmatrix.preflight.memory import AddressSpace, Blob
+from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 
 DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
 DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ, DT_PLTREL, DT_TEXTREL, DT_JMPREL = 14, 15, 16, 17, 18, 20, 22, 23
@@ -24,6 +24,7 @@ DF_1_NOW, DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE = 1, 0x800, 0x40, 0x08000000
 STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_UNIQUE = 0, 1, 2, 10
 STT_TLS, STT_IFUNC = 6, 10
 MAX_DYNAMIC = 1 << 16
+MUSL_DYN_CNT = 37
 MAX_TABLE = 1 << 27
 
 
@@ -69,12 +70,13 @@ class VersionNeed(NamedTuple):
 
 
 class VersionDef(NamedTuple):
-    """One Verdef with its first name."""
+    """One Verdef with its first name; `revision` is vd_version."""
 
     name: bytes
     hash: int
     flags: int
     number: int
+    revision: int
 
 
 class DynamicObject:
@@ -103,6 +105,8 @@ class DynamicObject:
         self.bias = bias
         self._strings: dict[int, bytes] = {}
         self._symbols: dict[int, Symbol] = {}
+        self.unsure = ""
+        self.musl = False
         self.matches: dict[object, Symbol | None] = {}
         self.references: dict[str, tuple[object, ...]] = {}
 
@@ -133,25 +137,28 @@ class DynamicObject:
 
     @cached_property
     def tags(self) -> dict[int, int]:
-        """The last value of every tag."""
-        return dict(self.entries)
+        """The value of every tag: the last one counts, for musl the first one of tags past DYN_CNT."""
+        if not self.musl:
+            return dict(self.entries)
+        return {**dict(self.entries), **{tag: value for tag, value in reversed(self.entries) if tag >= MUSL_DYN_CNT}}
+
+    def required(self, tag: int) -> int:
+        """The address that a tag holds. Raises Fault where it is absent: the loader follows a null pointer."""
+        address = self.address_of(tag)
+        if address is None:
+            raise Fault("SIGSEGV", 8)
+        return address
 
     def address_of(self, tag: int) -> int | None:
         """The address that a tag holds, with the load bias."""
         value = self.tags.get(tag)
         return None if value is None else (value + self.bias) & self.layout.mask
 
-    @cached_property
-    def _string_table(self) -> tuple[int, bytes]:
-        """The string table's bytes up to the end of its mapping (at most its size plus a page)."""
-        address = self.address_of(DT_STRTAB) or 0
-        return address, b""
-
     def string(self, offset: int) -> bytes:
         """The string at `offset` of the string table. Raises Fault."""
         found = self._strings.get(offset)
         if found is None:
-            base = self._string_table[0]
+            base = self.required(DT_STRTAB)
             found = self._strings[offset] = self.space.string((base + offset) & self.layout.mask)
         return found
 
@@ -213,7 +220,7 @@ class DynamicObject:
         """Symbol number `index`. Raises Fault."""
         found = self._symbols.get(index)
         if found is None:
-            table = self.address_of(DT_SYMTAB) or 0
+            table = self.required(DT_SYMTAB)
             wide = self.layout.bits == 64
             size = 24 if wide else 16
             data = self.space.read((table + index * size) & self.layout.mask, size)
@@ -270,11 +277,17 @@ class DynamicObject:
 
     def _gnu_candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
         nbuckets, symoffset, bloom, shift, start = self._gnu_hash or (0, 0, 0, 0, 0)
-        if not self._gnu_buckets or not self._gnu_bloom:
+        if not nbuckets:
             return
-        word = self._gnu_bloom[(gnu // self.layout.bits) % bloom]
+        at = gnu // self.layout.bits & (bloom - 1) & 0xFFFFFFFF
+        if at < bloom <= MAX_TABLE // 8:
+            word = self._gnu_bloom[at]
+        else:
+            word = self.layout.unpack("P").unpack(self.space.read(start + at * self.layout.word, self.layout.word))[0]
         if not (word >> (gnu % self.layout.bits)) & (word >> ((gnu >> shift) % self.layout.bits)) & 1:
             return
+        if nbuckets > MAX_TABLE // 4:
+            raise Fault("SIGSEGV", start)
         index = self._gnu_buckets[gnu % nbuckets]
         if not index:
             return
@@ -312,6 +325,8 @@ class DynamicObject:
         address, length = self.address_of(table), self.tags.get(size, 0)
         if address is None or not length:
             return
+        if not self.tags[table]:
+            raise Fault("SIGSEGV", 0)  # a zero is left as it is, not moved by the load bias
         entry = self.layout.word * (3 if addend else 2)
         data = self.space.read(address, min(length, MAX_TABLE) // entry * entry)
         rows = self.layout.unpack("PPP" if addend else "PP").iter_unpack(data)
@@ -350,6 +365,12 @@ class DynamicObject:
             address += following
         return tuple(rows)
 
+    @property
+    def need_revision(self) -> int:
+        """vn_version of the first Verneed; 1 where there is none."""
+        address = self.address_of(DT_VERNEED)
+        return 1 if address is None else int.from_bytes(self.space.read(address, 2), self._endian)
+
     @cached_property
     def version_defs(self) -> tuple[VersionDef, ...] | None:
         """Every Verdef in order, or None where there is no DT_VERDEF. Raises Fault."""
@@ -359,9 +380,9 @@ class DynamicObject:
         rows: list[VersionDef] = []
         head = self.layout.unpack("HHHHIII")
         while len(rows) < MAX_DYNAMIC:
-            _, flags, index, _, hashed, aux, following = head.unpack(self.space.read(address, 20))
+            revision, flags, index, _, hashed, aux, following = head.unpack(self.space.read(address, 20))
             name = int.from_bytes(self.space.read(address + aux, 4), self._endian)
-            rows.append(VersionDef(self.string(name), hashed, flags, index & 0x7FFF))
+            rows.append(VersionDef(self.string(name), hashed, flags, index & 0x7FFF, revision))
             if not following:
                 break
             address += following

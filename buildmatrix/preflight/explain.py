@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 from buildmatrix import arch
@@ -27,6 +28,9 @@ from buildmatrix.preflight.walk import View
 
 MAX_DEPTH = 8
 
+_BEYOND = (RecursionError, MemoryError, ArithmeticError, LookupError, ValueError, struct.error)
+"""What a structure that nobody thought of may raise; it becomes a verdict that says so."""
+
 
 class Judge:
     """Judges commands in one root on one host; libraries are read once."""
@@ -46,7 +50,7 @@ class Judge:
             return trail.verdict(self._refine(stop))
         except Unreadable as error:
             return trail.verdict(_unreadable(error))
-        except (Fault, RecursionError, MemoryError) as error:
+        except (Fault, *_BEYOND) as error:
             return trail.verdict(_lost(command.path, error))
         return trail.verdict(Stop(trail.stage, trail.cause))
 
@@ -93,8 +97,8 @@ class Judge:
         if process.interpreter is not None:
             self._dynamic(start, process.interpreter)
         else:
-            own = self._loader(main)
-            if own is not None and _is_shared(main.image) and len(process.argv) > 1:
+            own = self._loader(main) if _is_shared(main.image) and len(process.argv) > 1 else None
+            if own is not None:
                 run_loader(start, own, trail.shared)
                 return
         self._entry(main, host)
@@ -171,8 +175,27 @@ class Judge:
             startup.go_system(image.path, go)
             trail.depends.extend(startup.go_level(image.path, go, host))
             trail.depends.extend(rundata.go_data(image, self.view))
+            self._spawned(image, trail)
         elif trail.start is None or trail.start.process.interpreter is None:
             trail.depends.extend(rundata.arm64_code(image, host))
+
+    def _spawned(self, image: Image, trail: _Trail) -> None:
+        """A Go program that can start others, and is told a path: what would come of starting that."""
+        start = trail.start
+        words = start.process.argv[1:2] if start is not None else ()
+        if start is None or not words or "/" not in words[0] or not rundata.starts_programs(image):
+            return
+        inner = Judge(self.view, self.host, self.libraries).judge(Command(path=words[0], argv=words, env=start.env), 1)
+        if inner.stage is Stage.OK:
+            return
+        raise Stop(
+            Stage.RUNTIME_EXIT,
+            inner.cause,
+            *inner.evidence,
+            exit_status=1,
+            fix=inner.fix,
+            depends=(f"whether the program starts {words[0]}, and what it does when that fails", *inner.depends),
+        )
 
     def _missing_pages(self, image: Image, host: Host) -> None:
         for phdr in image.phdrs:

@@ -12,12 +12,13 @@ from posixpath import dirname
 
 from buildmatrix.facts import Kind
 from buildmatrix.preflight import blame
-from buildmatrix.preflight.binding import BadType, Binder, Reference, Undefined, Unversioned, Wanted
+from buildmatrix.preflight.binding import BadType, Binder, BrokenTable, Reference, Undefined, Unversioned, Wanted
 from buildmatrix.preflight.context import STRERROR, Start, object_of, open_read
-from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_RELR, sysv_hash
+from buildmatrix.preflight.dynobj import DT_AUXILIARY, sysv_hash
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_open import Crash, LibraryMapper, LoadError
 from buildmatrix.preflight.glibc_search import Hit, Loaded, Search
+from buildmatrix.preflight.glibc_versions import check_versions
 from buildmatrix.preflight.isa import needed_isa
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Fault
@@ -59,7 +60,7 @@ class GlibcStart:
             self._check_main()
             preloads = self._preloads()
             self._close(preloads)
-            self._versions()
+            check_versions(self)
             self._isa()
             self._relocate()
             self._early_init()
@@ -231,9 +232,7 @@ class GlibcStart:
             )
         return expanded
 
-    # Versions.
-
-    def _chain(self) -> list[Loaded]:
+    def chain(self) -> list[Loaded]:
         """The order of l_next: as loaded, with ld.so where the search list has it."""
         others = [item for item in self.loaded if not item.is_loader]
         if self.rtld not in self.closure:
@@ -241,85 +240,6 @@ class GlibcStart:
         before = self.closure[self.closure.index(self.rtld) - 1]
         at = others.index(before) + 1
         return [*others[:at], self.rtld, *others[at:]]
-
-    def _versions(self) -> None:
-        lines: list[str] = []
-        missing: list[tuple[Loaded, str]] = []
-        for item in self._chain():
-            references_relr = False
-            for need in item.object.version_needs:
-                references_relr = references_relr or need.name == b"GLIBC_ABI_DT_RELR"
-                self._version(
-                    item, need.file.decode(errors="surrogateescape"), need.name, need.hash, need.flags, lines, missing
-                )
-            if (
-                self.version >= (2, 36)
-                and item.object.version_needs
-                and DT_RELR in item.object.tags
-                and not references_relr
-            ):
-                self._relr(item)
-        if missing:
-            provider, version = blame.worst_version(missing)
-            raise Stop(
-                Stage.LOADER,
-                blame.version_cause([name for _, name in missing]),
-                Evidence(place=provider.object.path, text=f"defines no version {version}"),
-                exit_status=1,
-                message=lines[0],
-                fix=blame.fix_version(version, provider.object.path),
-            )
-
-    def _relr(self, item: Loaded) -> None:
-        if any(name.startswith("libc.so.") for _, name in item.object.needed):
-            raise LoadError(
-                item.name or self.start.program,
-                "DT_RELR without GLIBC_ABI_DT_RELR dependency",
-                cause="bad-elf" if item.is_main else "bad-library",
-                place=item.object.path,
-            )
-
-    def _version(
-        self,
-        item: Loaded,
-        file: str,
-        name: bytes,
-        hashed: int,
-        flags: int,
-        lines: list[str],
-        missing: list[tuple[Loaded, str]],
-    ) -> None:
-        provider = next((other for other in self.loaded if other.answers(file)), None)
-        version = name.decode(errors="replace")
-        asker = item.name or self.start.program
-        if provider is None:
-            raise Stop(
-                Stage.LOADER,
-                "bad-elf",
-                Evidence(
-                    place=item.object.path,
-                    text=f"needs version {version} of {file}, which it does not name in DT_NEEDED",
-                ),
-                exit_status=127,
-                message="Inconsistency detected by ld.so: dl-version.c: ",
-                fix="link the file again",
-            )
-        told = provider.name or self.start.program
-        defined = provider.object.version_defs
-        if defined is None:
-            self.start.warnings.append(
-                f"{self.start.program}: {told}: no version information available (required by {asker})"
-            )
-            return
-        if any(row.hash == hashed and row.name == name for row in defined):
-            return
-        if flags & 2:
-            self.start.warnings.append(
-                f"{self.start.program}: {told}: weak version `{version}' not found (required by {asker})"
-            )
-            return
-        lines.append(f"{self.start.program}: {told}: version `{version}' not found (required by {asker})")
-        missing.append((provider, version))
 
     # ISA level.
 
@@ -353,9 +273,10 @@ class GlibcStart:
     def _sorted(self) -> list[Loaded]:
         """Dependents before what they need (_dl_sort_maps), the program first."""
         order: list[Loaded] = []
-        done: set[int] = set()
+        done: set[int] = {id(self.main)}
         for root in reversed(self.closure):
             self._visit(root, done, order)
+        order.append(self.main)
         order.reverse()
         return order
 
@@ -383,6 +304,13 @@ class GlibcStart:
 
     def _relocate_one(self, binder: Binder, item: Loaded, at_once: bool) -> None:
         try:
+            self._bind(binder, item, at_once)
+        finally:
+            if item.object.unsure and item.object.unsure not in self.start.depends:
+                self.start.depends.append(item.object.unsure)
+
+    def _bind(self, binder: Binder, item: Loaded, at_once: bool) -> None:
+        try:
             for reference in binder.references(item.object, "eager"):
                 binder.bind(item, reference)
             for reference in binder.references(item.object, "plt"):
@@ -391,6 +319,8 @@ class GlibcStart:
             raise self._undefined(error) from error
         except Unversioned as error:
             raise self.unversioned(error, Stage.LOADER) from error
+        except BrokenTable as error:
+            raise self._broken(error) from error
         except BadType as error:
             raise LoadError(
                 error.where.name or self.start.program,
@@ -398,6 +328,19 @@ class GlibcStart:
                 cause="bad-elf" if item.is_main else "bad-library",
                 place=item.object.path,
             ) from error
+
+    def _broken(self, error: BrokenTable) -> Stop | Crash:
+        place = error.where.object.path
+        if error.how != "assertion":
+            return Crash(place, Fault(error.how, error.address))
+        return Stop(
+            Stage.LOADER,
+            "bad-elf" if error.where.is_main else "bad-library",
+            Evidence(place=place, text="DT_RELACOUNT counts a relocation that is not relative"),
+            exit_status=127,
+            message="Inconsistency detected by ld.so: ",
+            fix="link the file again",
+        )
 
     def _slot(self, binder: Binder, item: Loaded, reference: Reference, at_once: bool) -> None:
         """A lazy slot is bound on its first call; what cannot be bound then is kept, for the program only."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from buildmatrix.facts import Kind
 from buildmatrix.preflight.context import Libraries
-from buildmatrix.preflight.dynobj import DF_1_PIE, DT_PLTREL, DT_REL, DT_RELA, DT_RELASZ, DynamicObject
+from buildmatrix.preflight.dynobj import DF_1_PIE, DT_GNU_HASH, DT_PLTREL, DT_REL, DT_RELA, DynamicObject
 from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, MAGIC, PT_DYNAMIC, PT_LOAD, Header, Layout, Phdr
-from buildmatrix.preflight.elfload import prot_of
+from buildmatrix.preflight.elfload import MEMORY_FAILS, MEMORY_UNSURE, prot_of
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 from buildmatrix.preflight.walk import Found, View, below
@@ -52,7 +52,7 @@ class Crash(Exception):
         self.fault = fault
 
 
-def verify(found: Found, blob: Blob, path: str, layout: Layout, machine: int) -> str | None:
+def verify(found: Found, blob: Blob, path: str, layout: Layout, machine: int, loader: Glibc) -> str | None:
     """open_verify on an open file: None where it is fit, else which of the two reasons to pass it over.
 
     Raises LoadError. `path` is the name it was opened by.
@@ -63,11 +63,13 @@ def verify(found: Found, blob: Blob, path: str, layout: Layout, machine: int) ->
     if len(head) < layout.ehsize:
         raise LoadError(path, "file too short", place=found.path, offset=blob.size, why=f"has {blob.size} bytes")
     text, offset = _ident_error(head, layout)
+    header = layout.header(head)
     if text == SKIP_CLASS:
         return SKIP_CLASS
+    if text and offset and loader.machine_first and header.machine != machine:
+        return SKIP_MACHINE
     if text:
         raise LoadError(path, text, place=found.path, offset=offset, why=f"its header reads {head[:16].hex(' ')}")
-    header = layout.header(head)
     if header.version != 1:
         raise LoadError(path, "ELF file version does not match current one", place=found.path, offset=20)
     if header.machine != machine:
@@ -157,6 +159,11 @@ class LibraryMapper:
         space = AddressSpace(self.page)
         self._map(found, blob, loads, space, name, noexec)
         library = DynamicObject(found.path, blob, layout, header, phdrs, space, 0)
+        if any(MEMORY_UNSURE <= phdr.memsz - phdr.filesz < 1 << 63 for phdr in loads):
+            library.unsure = f"how much memory the machine has: {found.path} asks for more than it may grant"
+        last = max(phdr.vaddr + phdr.filesz for phdr in loads)
+        if space.up(last) > space.up(loads[-1].vaddr + loads[-1].memsz):
+            library.unsure = f"what {found.path} is mapped over: its segments reach out of their room"
         try:
             self._after_mapping(library, found, name)
         except Fault as fault:
@@ -213,6 +220,7 @@ class LibraryMapper:
         failed = "failed to map segment from shared object"
         if not length or length > 1 << 46 or (self.layout.bits == 32 and length > 1 << 31):
             raise LoadError(name, failed, place=found.path, why=f"its segments span {length:#x} bytes")
+        self._extent(found, loads, space, name, start + length)
         space.map(start, space.up(start + length), 0)
         for index, phdr in enumerate(loads):
             if noexec is not None and phdr.flags & 1:
@@ -223,16 +231,34 @@ class LibraryMapper:
                 space.map(low, end, prot_of(phdr.flags), blob, space.down(phdr.offset))
             self._bss(found, phdr, space)
 
+    def _extent(self, found: Found, loads: list[Phdr], space: AddressSpace, name: str, end: int) -> None:
+        """What has_holes checks, and segments that reach out of the room that the first and last one span."""
+        first, last = loads[0], loads[-1]
+        ends = [space.up((phdr.vaddr + phdr.filesz) & self.layout.mask) for phdr in loads]
+        starts = [space.down(phdr.vaddr) for phdr in loads]
+        if any(before != after for before, after in zip(ends, starts[1:], strict=False)) and starts[-1] < ends[0]:
+            why = f"segment at {last.vaddr:#x} begins before the one at {first.vaddr:#x} ends"
+            raise LoadError(name, "ELF load command address/offset not page-aligned", place=found.path, why=why)
+        if max(*ends, *starts) > end + (1 << 39):
+            raise LoadError(
+                name,
+                "failed to map segment from shared object",
+                place=found.path,
+                why="a segment reaches past the address space",
+            )
+
     def _bss(self, found: Found, phdr: Phdr, space: AddressSpace) -> None:
-        if phdr.memsz <= phdr.filesz:
+        zero, end = phdr.vaddr + phdr.filesz, (phdr.vaddr + phdr.memsz) & self.layout.mask
+        if end <= zero:
             return
-        zero, end = phdr.vaddr + phdr.filesz, phdr.vaddr + phdr.memsz
         page = min(space.up(zero), end)
         try:
             if page > zero:
                 space.clear(zero, page, force=True)
         except Fault as fault:
             raise Crash(found.path, fault) from fault
+        if end - page >= MEMORY_FAILS:
+            raise LoadError("", "cannot map zero-fill pages", place=found.path, why=f"p_memsz is {phdr.memsz:#x}")
         if end > page:
             space.map(space.up(zero), space.up(end), prot_of(phdr.flags))
 
@@ -240,8 +266,13 @@ class LibraryMapper:
         tags = library.tags
         if tags.get(DT_PLTREL, DT_RELA) not in (DT_REL, DT_RELA):
             raise LoadError(name, "", cause="bad-library", place=found.path, why="DT_PLTREL is neither REL nor RELA")
-        if DT_RELA in tags and tags.get(DT_RELAENT, 0) != library.layout.word * 3 and DT_RELASZ in tags:
+        if DT_RELA in tags and DT_RELAENT not in tags:
+            raise Fault("SIGSEGV", 8)
+        if DT_RELA in tags and tags[DT_RELAENT] != library.layout.word * 3:
             raise LoadError(name, "", cause="bad-library", place=found.path, why="DT_RELAENT is not the size of a Rela")
+        text = _hash_error(library)
+        if text:
+            raise LoadError(name, "", cause="bad-library", place=found.path, why=text)
         if library.flags_1 & DF_1_PIE:
             raise LoadError(
                 name,
@@ -249,3 +280,12 @@ class LibraryMapper:
                 place=found.path,
                 why="DF_1_PIE marks an executable",
             )
+
+
+def _hash_error(library: DynamicObject) -> str:
+    """_dl_setup_hash: its assertion on the size of the Bloom filter."""
+    address = library.address_of(DT_GNU_HASH)
+    if address is None:
+        return ""
+    words = library.layout.unpack("IIII").unpack(library.space.read(address, 16))[2]
+    return "the GNU hash table's Bloom filter is no power of two" if words & (words - 1) & 0xFFFFFFFF else ""

@@ -278,7 +278,7 @@ class Search:
             return None
         self.errno = ""
         blob = self.view.root.data(found.inode)
-        reason = verify(found, blob, path, self.layout, self.machine)
+        reason = verify(found, blob, path, self.layout, self.machine, self.loader)
         if reason is None:
             return Hit(found, blob, path, rule)
         self.other_class = self.other_class or reason == SKIP_CLASS

@@ -70,7 +70,7 @@ def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str])
     blob = start.view.root.data(found.inode)
     layout = own.image.layout
     try:
-        reason = verify(found, blob, name, layout, own.image.header.machine)
+        reason = verify(found, blob, name, layout, own.image.header.machine, loader)
     except LoadError as error:
         raise _failed(name, error) from error
     if reason is not None or found.inode.kind is not Kind.REGULAR:

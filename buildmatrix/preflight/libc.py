@@ -30,6 +30,14 @@ class Glibc:
     directories: tuple[str, ...]
 
     @property
+    def machine_first(self) -> bool:
+        """Whether a file for another machine is passed over before the rest of its e_ident is judged.
+
+        Debian's builds do that (observed on 2.36); they are known by their multiarch directories.
+        """
+        return bool(self.directories) and self.directories[0].count("/") > 2
+
+    @property
     def lib(self) -> str:
         """What $LIB stands for (DL_DST_LIB): the first default directory, as configured."""
         return self.directories[0].strip("/") if self.directories else "lib"

@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 from posixpath import dirname
 
 from buildmatrix.facts import Kind
-from buildmatrix.preflight.context import STRERROR, Start, object_of, open_read
+from buildmatrix.preflight.context import MUSL_STRERROR, Start, object_of, open_read
 from buildmatrix.preflight.dynobj import (
     DT_GNU_HASH,
     DT_HASH,
+    DT_PLTREL,
+    DT_PLTRELSZ,
+    DT_RELA,
+    DT_RELASZ,
     DT_RELR,
     DT_RELRSZ,
+    DT_RELSZ,
     DynamicObject,
     Reloc,
     Symbol,
@@ -87,7 +92,9 @@ class MuslStart:
         self.machine = own.header.machine
         self.ldso = Dso(own, process.interpreter_name or "libc.so", "libc.so", None, None)
         name = process.filename if not process.filename.startswith("/proc/") else start.program
-        self.app = Dso(start.main(), name, "", None, None, kernel_mapped=True)
+        program = start.main()
+        program.musl = own.musl = True
+        self.app = Dso(program, name, "", None, None, kernel_mapped=True)
         self.chain: list[Dso] = [self.app]
         self.lines: list[str] = []
         self.causes: list[tuple[str, Evidence]] = []
@@ -151,7 +158,7 @@ class MuslStart:
             if dep is not None:
                 item.requires.append(dep)
                 continue
-            reason = STRERROR.get(self.errno, self.errno)
+            reason = MUSL_STRERROR.get(self.errno, self.errno)
             self._error(
                 f"Error loading shared library {name}: {reason} (needed by {item.name})",
                 *self._missing_cause(name, item),
@@ -320,6 +327,7 @@ class MuslStart:
     def _relocate(self, item: Dso) -> None:
         """reloc_all: DT_JMPREL, DT_REL, DT_RELA, in this order."""
         types = TYPES.get(self.machine)
+        self._whole_tables(item)
         for reloc in (*item.object.plt(), *item.object.eager()):
             kind = reloc.type & 0x7FFFFFFF
             if kind == 0:
@@ -335,6 +343,15 @@ class MuslStart:
                     cause,
                     Evidence(place=item.object.path, text=f"relocation type {kind} means nothing to musl"),
                 )
+
+    @staticmethod
+    def _whole_tables(item: Dso) -> None:
+        """A size that is no multiple of an entry is counted down past zero, until a read fails."""
+        tags, word = item.object.tags, item.object.layout.word
+        slot = 3 if tags.get(DT_PLTREL) == DT_RELA else 2
+        for size, entry in ((DT_PLTRELSZ, slot), (DT_RELSZ, 2), (DT_RELASZ, 3)):
+            if tags.get(size, 0) % (entry * word):
+                raise Fault("SIGSEGV", 0)
 
     def _bound(self, item: Dso, reloc: Reloc, kind: int, types: Types | None) -> bool:
         symbol = item.object.symbol(reloc.symbol)
@@ -417,7 +434,7 @@ def _find(chain: list[Dso], name: bytes, *, need_definition: bool) -> Symbol | N
     hashed = gnu_hash(name)
     for item in chain:
         if DT_GNU_HASH not in item.object.tags and DT_HASH not in item.object.tags:
-            continue
+            raise Fault("SIGSEGV", 0)
         symbol = next((symbol for symbol in item.object.candidates(name, hashed) if not _hidden(item, symbol)), None)
         if symbol is None or (symbol.shndx == 0 and (need_definition or symbol.type == STT_TLS)):
             continue

@@ -30,14 +30,18 @@ def map_library(blob: Blob, path: str, layout: Layout, page: int, noexec: bool) 
         return "EPERM"
     space = AddressSpace(page)
     low = min(loads, key=lambda phdr: phdr.vaddr)
-    high = max(phdr.vaddr + phdr.memsz for phdr in loads)
+    high = max((phdr.vaddr + phdr.memsz) & layout.mask for phdr in loads)
     if high - low.vaddr > 1 << 46:
         return "ENOMEM"
+    if any(phdr.offset + max(phdr.filesz, 1) >= 1 << 63 for phdr in loads):
+        return "EOVERFLOW"
     start = space.down(low.vaddr)
     space.map(start, space.up(high), prot_of(low.flags), blob, space.down(low.offset))
     for phdr in loads:
         _segment(space, phdr.vaddr, phdr.filesz, phdr.memsz, phdr.offset, prot_of(phdr.flags), blob, start)
-    return DynamicObject(path, blob, layout, header, phdrs, space, 0)
+    library = DynamicObject(path, blob, layout, header, phdrs, space, 0)
+    library.musl = True
+    return library
 
 
 def _segment(

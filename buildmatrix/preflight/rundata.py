@@ -53,6 +53,11 @@ def go_data(image: Image, view: View) -> tuple[str, ...]:
     return tuple(lacks)
 
 
+def starts_programs(image: Image) -> bool:
+    """Whether a Go program links os/exec."""
+    return image.blob.size <= _MOST_FILE and b"os/exec.(*Cmd).Start\0" in image.blob.read(0, image.blob.size)
+
+
 def arm64_code(image: Image, host: Host) -> tuple[str, ...]:
     """Instruction groups in the code that this arm64 CPU lacks; whether they are reached, bytes do not tell."""
     if host.arch != "arm64" or host.features is None or image.layout.bits != 64 or {"lse", "sve"} <= host.features:

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 from buildmatrix.host import Host
@@ -26,7 +25,7 @@ from buildmatrix.preflight.rootfs import DirectoryRoot
 from buildmatrix.preflight.running import running
 from buildmatrix.preflight.verdict import Stop
 from buildmatrix.preflight.walk import Credentials, View
-from tests.difftest import seeds
+from tests.difftest import loaders, seeds
 from tests.difftest.mutate import Mutant, any_mutant
 
 BATCH = 500
@@ -118,34 +117,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.difftest", description=__doc__)
     parser.add_argument("--mutants", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--stage", choices=("execve", "glibc", "musl"), default="execve")
     parser.add_argument("--keep", type=Path, help="keep mutants that were predicted wrongly in this folder")
     arguments = parser.parse_args()
-    host = running()
     rng = random.Random(arguments.seed)
-    kinds: Counter[str] = Counter()
-    wrong: list[tuple[Mutant, str, str]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         program = build_executor(folder)
         root = folder / "root"
         root.mkdir()
-        furnish(root)
-        left = arguments.mutants
-        while left > 0:
-            mutants = [any_mutant(rng) for _ in range(min(left, BATCH))]
-            left -= len(mutants)
-            for row in run_batch(program, root, host, mutants):
-                wrong.append(row)
-                kinds[f"predicted {row[1]}, observed {row[2]}"] += 1
-    for index, (mutant, predicted, observed) in enumerate(wrong):
+        if arguments.stage == "execve":
+            wrong = fuzz_execve(program, root, rng, arguments.mutants)
+        else:
+            setting = loaders.furnish(root, arguments.stage)
+            wrong = loaders.run_batch(program, setting, rng, arguments.mutants)
+    for index, (data, story) in enumerate(wrong):
         if index < 40:
-            sys.stdout.write(f"{mutant.story}: predicted {predicted}, observed {observed}\n")
+            sys.stdout.write(story + "\n")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
-            (arguments.keep / f"{arguments.seed}-{index}.bin").write_bytes(mutant.data)
-    sys.stdout.write(f"{arguments.mutants} mutants, {len(wrong)} predicted wrongly {dict(kinds)}\n")
+            (arguments.keep / f"{arguments.stage}-{arguments.seed}-{index}.bin").write_bytes(data)
+    sys.stdout.write(f"{arguments.mutants} mutants, {len(wrong)} predicted wrongly\n")
     return 1 if wrong else 0
+
+
+def fuzz_execve(program: Path, root: Path, rng: random.Random, count: int) -> list[tuple[bytes, str]]:
+    """Mutants of executables and scripts; the disagreements as bytes and a story."""
+    host = running()
+    furnish(root)
+    wrong = []
+    while count > 0:
+        mutants = [any_mutant(rng) for _ in range(min(count, BATCH))]
+        count -= len(mutants)
+        for mutant, predicted, observed in run_batch(program, root, host, mutants):
+            wrong.append((mutant.data, f"{mutant.story}: predicted {predicted}, observed {observed}"))
+    return wrong
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
  *             With a fourth argument "run" the child is let go instead, for at most five seconds.
  * Output.     One line for each path: "E n" execve failed with errno n; "K n" signal n before the first
  *             instruction; "S n" stopped by signal n after it (5: it ran); with "run": "X n" exit status,
- *             "D n" death by signal, "T" out of time.
+ *             "D n" death by signal, "T" out of time, and behind it what it printed, lines parted by |.
  * Ownership.  Children are reaped before the next path is read. Nothing is written but stdout.
  * Threads.    None.
  */
@@ -25,7 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static void child(const char *path, int report, int run) {
+static char said[512];
+
+static void child(const char *path, int report, int run, int errors) {
     struct rlimit none = {0, 0}, seconds = {2, 2}, processes = {64, 64};
     setrlimit(RLIMIT_CORE, &none);
     setrlimit(RLIMIT_FSIZE, &none);
@@ -33,6 +35,10 @@ static void child(const char *path, int report, int run) {
     setrlimit(RLIMIT_NPROC, &processes);
     char *argv[] = {(char *)path, NULL};
     char *envp[] = {NULL};
+    if (run) {
+        dup2(errors, 2);
+        dup2(errors, 1);
+    }
     if (!run && ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) {
         _exit(98);
     }
@@ -57,15 +63,17 @@ static void told(pid_t pid, int status) {
     waitpid(pid, &status, 0);
 }
 
-static void finish(pid_t pid) {
+static void finish(pid_t pid, int errors) {
     int status;
     for (int tick = 0; tick < 5000; tick++) {
         if (waitpid(pid, &status, WNOHANG) == pid) {
-            if (WIFEXITED(status)) {
-                printf("X %d\n", WEXITSTATUS(status));
-            } else {
-                printf("D %d\n", WTERMSIG(status));
+            printf(WIFEXITED(status) ? "X %d" : "D %d", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+            ssize_t length = read(errors, said, sizeof said - 1);
+            said[length > 0 ? length : 0] = 0;
+            for (char *at = said; *at; at++) {
+                *at = *at == '\n' ? '|' : *at;
             }
+            printf(" %s\n", said);
             return;
         }
         struct timespec pause = {0, tick < 50 ? 200000 : 1000000};
@@ -77,13 +85,13 @@ static void finish(pid_t pid) {
 }
 
 static void execute(const char *path, int run) {
-    int report[2], error, status;
-    if (pipe2(report, O_CLOEXEC) != 0) {
+    int report[2], errors[2], error, status;
+    if (pipe2(report, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC | O_NONBLOCK) != 0) {
         exit(95);
     }
     pid_t pid = fork();
     if (pid == 0) {
-        child(path, report[1], run);
+        child(path, report[1], run, errors[1]);
     }
     close(report[1]);
     if (run) {
@@ -91,7 +99,7 @@ static void execute(const char *path, int run) {
             printf("E %d\n", error);
             waitpid(pid, &status, 0);
         } else {
-            finish(pid);
+            finish(pid, errors[0]);
         }
     } else if (waitpid(pid, &status, 0) == pid && WIFEXITED(status)) {
         printf("E %d\n", read(report[0], &error, sizeof error) == sizeof error ? error : -1);
@@ -99,6 +107,8 @@ static void execute(const char *path, int run) {
         told(pid, status);
     }
     close(report[0]);
+    close(errors[0]);
+    close(errors[1]);
     fflush(stdout);
 }
 
@@ -110,10 +120,6 @@ int main(int argc, char **argv) {
         return 94;
     }
     int run = argc > 4 && strcmp(argv[4], "run") == 0;
-    if (run) {
-        int null = open("/null", O_RDWR | O_CREAT, 0666);
-        dup2(null, 2);
-    }
     while (fgets(line, sizeof line, stdin) != NULL) {
         line[strcspn(line, "\n")] = 0;
         execute(line, run);
