@@ -62,6 +62,7 @@ class Dist:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._decoded: dict[str, tuple[bytes, Record]] = {}
 
     def folder(self, cell: str) -> Path:
         """The folder of one cell."""
@@ -142,7 +143,10 @@ class Dist:
             raise errors.RecordInvalid(
                 f"{path}: cannot be read", why=error.strerror or str(error), fix="make it readable"
             ) from error
-        return decode_record(data, path)
+        known = self._decoded.get(cell)
+        if known is None or known[0] != data:
+            known = self._decoded[cell] = (data, decode_record(data, path))
+        return known[1]
 
     def records(self) -> tuple[Record, ...]:
         """Every record in dist/, sorted by cell. Raises RecordInvalid for a damaged one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from buildmatrix import pipeline, prepare
 from buildmatrix.commands import options
@@ -27,8 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Build the selected cells; returns the exit status."""
     selection = options.read(arguments)
     host, runner = prepare.Host.current(), SubprocessRunner()
-    plan = prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner)
-    with terminal.progress() as progress:
+    # git is asked for the commit while the rest is looked up: an unchanged run waits for little else.
+    with ThreadPoolExecutor(1) as aside, terminal.progress() as progress:
+        commit = aside.submit(prepare.commit, selection.matrix, host, runner)
+        plan = prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner)
         outcomes = pipeline.run(
             pipeline.Build(
                 plan=plan,
@@ -36,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
                 dist=Dist(selection.dist),
                 runner=runner,
                 listener=progress,
-                commit=prepare.commit(selection.matrix, host, runner),
+                commit=commit.result(),
                 force=arguments.force,
                 fail_fast=arguments.fail_fast,
             )
