@@ -150,7 +150,7 @@ static void walk(bm_elf *elf, const bm_range *table)
         count = BM_MAX_DYNAMIC;
     }
     for (uint64_t i = 0; i < count; i++) {
-        const uint8_t *entry = bm_view(elf->reader->source, table->offset + i * size, size);
+        const uint8_t *entry = bm_view(elf->reader->source, table->offset + i * size, (size_t)size);
         if (!entry)
             return;
         uint64_t tag = bm_load_word(entry, elf->wide, elf->big);

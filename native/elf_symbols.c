@@ -83,7 +83,7 @@ static bool count_by_sysv_hash(bm_elf *elf, uint64_t *count)
     uint64_t word = wide ? 8 : 4, offset, length;
     const uint8_t *header = NULL;
     if (bm_elf_locate(elf, elf->hash_tag.address, &offset, &length) && length >= 2 * word)
-        header = bm_view(elf->reader->source, offset, 2 * word);
+        header = bm_view(elf->reader->source, offset, (size_t)(2 * word));
     if (!header)
         return false;
     uint64_t buckets = bm_load_word(header, wide, elf->big), chains = bm_load_word(header + word, wide, elf->big);
@@ -102,7 +102,7 @@ static uint64_t highest_relocated(bm_elf *elf, bm_tag table, uint64_t size, uint
         return highest;
     uint64_t end = offset + (size < available ? size : available);
     for (; end - offset >= entry; offset += entry) {
-        const uint8_t *bytes = bm_view(elf->reader->source, offset, 2 * word);
+        const uint8_t *bytes = bm_view(elf->reader->source, offset, (size_t)(2 * word));
         if (!bytes)
             break;
         uint64_t info = bm_load_word(bytes + word, elf->wide, elf->big);

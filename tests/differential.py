@@ -183,7 +183,7 @@ def compare_file(path: Path) -> list[Difference] | None:
         assert ours is not None
         try:
             return compare(ours, stream)
-        except (ELFError, UnicodeError, ValueError, AttributeError, TypeError, KeyError) as problem:
+        except (ELFError, OSError, ValueError, AttributeError, TypeError, KeyError) as problem:
             return [("pyelftools", "read", f"{type(problem).__name__}: {problem}")]
 
 

@@ -176,7 +176,7 @@ static void check_view(const uint8_t *data, size_t size, uint32_t want, uint32_t
     bm_source_open(&source, size, read_pieces, &file, buffer);
     bm_block *pieces = read_and_check(&source, size, want, view);
     HOLDS(whole->arena_len == pieces->arena_len);
-    HOLDS(memcmp(whole->arena, pieces->arena, whole->arena_len) == 0);
+    HOLDS(memcmp(whole->arena, pieces->arena, (size_t)whole->arena_len) == 0);
     bm_block_free(whole);
     bm_block_free(pieces);
 }

@@ -79,7 +79,7 @@ static bm_block *read_memory(bytes file, uint32_t *status, uint32_t *facts)
 static void same(const bm_block *one, const bm_block *other)
 {
     EXPECT(one->arena_len == other->arena_len);
-    EXPECT(memcmp(one->arena, other->arena, one->arena_len) == 0);
+    EXPECT(memcmp(one->arena, other->arena, (size_t)one->arena_len) == 0);
 }
 
 /* Fails allocation after allocation until none is left to fail. */
