@@ -1,6 +1,7 @@
 """Compiles and runs the C tests and the fuzzer: what noxfile.py and the tests call.
 
-Every function ends with SystemExit, and a sentence, where a tool is missing or a run fails.
+Every function returns what was printed, and ends with SystemExit and a sentence where a tool is missing or
+a run fails.
 """
 
 from __future__ import annotations
@@ -61,7 +62,15 @@ def reader_sources() -> list[Path]:
 
 def compile_reader(output: Path, program: Path, *, compiler: str = "gcc", flags: Sequence[str] = ("-O2",)) -> Path:
     """Link a test program with the reader and the invariants; returns `output`."""
-    command: list[str | Path] = [require(compiler), *WARNINGS, *flags, f"-I{NATIVE}", f"-I{NATIVE / 'fuzz'}", "-o", output]
+    command: list[str | Path] = [
+        require(compiler),
+        *WARNINGS,
+        *flags,
+        f"-I{NATIVE}",
+        f"-I{NATIVE / 'fuzz'}",
+        "-o",
+        output,
+    ]
     run([*command, program, NATIVE / "fuzz/invariants.c", *reader_sources()], timeout=300)
     return output
 
@@ -89,14 +98,13 @@ def replay(scratch: Path) -> str:
     return run([program, *fixtures(), *corpus()], timeout=1800)
 
 
-def sanitizers() -> None:
+def sanitizers() -> str:
     """The reader's C tests and the corpus under AddressSanitizer and UndefinedBehaviorSanitizer."""
     with tempfile.TemporaryDirectory() as scratch:
-        print(test_reader(Path(scratch), flags=SANITIZERS), end="")
-        print(replay(Path(scratch)), end="")
+        return test_reader(Path(scratch), flags=SANITIZERS) + replay(Path(scratch))
 
 
-def fuzz(seconds: int, *, max_len: int = 2048) -> None:
+def fuzz(seconds: int, *, max_len: int = 2048) -> str:
     """Fuzz the reader for a while, from the corpus and the small fixtures; ends with the report of a crash."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -117,4 +125,4 @@ def fuzz(seconds: int, *, max_len: int = 2048) -> None:
             "-print_final_stats=1",
             "-artifact_prefix=crash-",
         ]
-        print(run([program, *options, seeds], timeout=seconds + 300)[-2000:], end="")
+        return run([program, *options, seeds], timeout=seconds + 300)[-2000:]
