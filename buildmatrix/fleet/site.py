@@ -59,7 +59,7 @@ class Site:
                 cell=cell.id,
                 what=f"starts {name}, which is not in {self.words}",
                 evidence="; ".join(tried),
-                why=f"Go: exec: {name!r}: " + ("no such file or directory" if "/" in name else "not found in $PATH"),
+                why=_go_says(name),
                 fix=f"put {name} into the root, or remove it from binaries.{cell.binary.name}.exec",
             )
             return
@@ -106,6 +106,12 @@ class Site:
             view = View(root=self._files, who=self._who, protected_symlinks=machine.protected_symlinks)
             self._judges[machine] = Judge(view, machine, self._libraries)
         return self._judges[machine]
+
+
+def _go_says(name: str) -> str:
+    if "/" in name:
+        return f"Go: fork/exec {name}: no such file or directory"
+    return f'Go: exec: "{name}": executable file not found in $PATH'
 
 
 def _findings(cell: str, rule: str, subject: str, verdict: Verdict, place: str) -> Iterator[Finding]:

@@ -37,10 +37,24 @@ _KINDS = {
 }
 
 
+class OpenFile:
+    """A file that stays open for as long as anything may read from it, and is closed then."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    def fileno(self) -> int:
+        """The descriptor, for reads at an offset."""
+        return self.file.fileno()
+
+
 class RangeBlob:
     """A run of bytes of an open file."""
 
-    def __init__(self, file: IO[bytes], offset: int, size: int, place: str) -> None:
+    def __init__(self, file: OpenFile, offset: int, size: int, place: str) -> None:
         self._file = file
         self._offset = offset
         self.size = size
@@ -112,7 +126,7 @@ class TreeBuilder:
     def put_file(self, path: str, source: Path) -> None:
         """A file of the disk, as an image build would copy it: root's, with its own mode."""
         try:
-            file = source.open("rb")
+            file = OpenFile(source.open("rb"))
             found = os.fstat(file.fileno())
         except OSError as error:
             raise errors.UsageError(f"{source}: cannot be read", why=error.strerror or str(error)) from error
@@ -137,12 +151,12 @@ class TreeBuilder:
         """Apply one archive, compressed or not."""
         file = _plain(path)
         try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
+            with tarfile.open(fileobj=file.file, mode="r:") as archive:
                 self._members(archive, file, str(path))
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise errors.ScanFailed(f"{path}: cannot be read as a tar archive", why=str(error)) from error
 
-    def _members(self, archive: tarfile.TarFile, file: IO[bytes], place: str) -> None:
+    def _members(self, archive: tarfile.TarFile, file: OpenFile, place: str) -> None:
         opaque: list[list[str]] = []
         added: set[tuple[str, ...]] = set()
         for member in archive:
@@ -158,7 +172,7 @@ class TreeBuilder:
                 self._member(member, names, file, place)
                 added.add(tuple(names))
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
-        end = os.pread(file.fileno(), 512, archive.offset - 512) if archive.offset >= 512 else b""
+        end = os.pread(file.fileno(), 512, archive.offset)  # tarfile stops where it reads no further header
         if end.strip(b"\0") or len(end) < 512:
             raise errors.ScanFailed(f"{place}: the archive ends early", fix="copy it again")
 
@@ -174,7 +188,7 @@ class TreeBuilder:
         if parent is not None and parent.children is not None:
             parent.children.pop(names[-1], None)
 
-    def _member(self, member: tarfile.TarInfo, names: list[str], file: IO[bytes], place: str) -> None:
+    def _member(self, member: tarfile.TarInfo, names: list[str], file: OpenFile, place: str) -> None:
         if not names:
             self._top = replace(self._top, mode=member.mode & 0o7777, uid=member.uid, gid=member.gid)
             return
@@ -212,10 +226,11 @@ def _names(path: str) -> list[str] | None:
     return None if ".." in names else names
 
 
-def _plain(path: Path) -> IO[bytes]:
+def _plain(path: Path) -> OpenFile:
     """The archive as a plain tar file; a compressed one is expanded into a nameless temporary file."""
     try:
-        file = path.open("rb")
+        opened = OpenFile(path.open("rb"))
+        file = opened.file
         head = file.read(8)
     except OSError as error:
         raise errors.UsageError(f"{path}: cannot be read", why=error.strerror or str(error)) from error
@@ -230,7 +245,7 @@ def _plain(path: Path) -> IO[bytes]:
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
         stream = _zstd(file, path)
     else:
-        return file
+        return opened
     return _expanded(stream, path)
 
 
@@ -245,8 +260,9 @@ def _zstd(file: IO[bytes], path: Path) -> IO[bytes]:
     return cast("IO[bytes]", zstd.ZstdFile(file))
 
 
-def _expanded(stream: IO[bytes], path: Path) -> IO[bytes]:
-    plain = tempfile.TemporaryFile()  # noqa: SIM115  (likewise)
+def _expanded(stream: IO[bytes], path: Path) -> OpenFile:
+    expanded = OpenFile(cast("IO[bytes]", tempfile.TemporaryFile()))  # noqa: SIM115  (closed with the last blob)
+    plain = expanded.file
     total = 0
     try:
         while piece := stream.read(1 << 20):
@@ -256,8 +272,8 @@ def _expanded(stream: IO[bytes], path: Path) -> IO[bytes]:
             plain.write(piece)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise errors.ScanFailed(f"{path}: is damaged", why=str(error), fix="copy it again") from error
-    plain.flush()
-    return cast("IO[bytes]", plain)
+    plain.seek(0)  # flushes, too
+    return expanded
 
 
 def tar_root(path: Path) -> TreeRoot:
