@@ -106,14 +106,14 @@ def test_every_byte_that_is_flipped_is_named(own_matrix: Matrix, dist: Path, tmp
     for index, cell in enumerate(own_matrix.cells):
         path = copy / cell.id / cell.file_name
         size = path.stat().st_size
-        with path.open("r+b") as stream:
+        with path.open("r+b") as artifact:
             offset = size * (index + 1) // (len(own_matrix.cells) + 1)
-            stream.seek(offset)
-            byte = stream.read(1)[0]
-            stream.seek(offset)
-            stream.write(bytes([byte ^ 0x10]))
+            artifact.seek(offset)
+            byte = artifact.read(1)[0]
+            artifact.seek(offset)
+            artifact.write(bytes([byte ^ 0x10]))
     output = tmp_path / "output"
-    with output.open("w") as stream, contextlib.redirect_stdout(stream):
+    with output.open("w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
         assert main(["verify", "--matrix", str(own_matrix.path), "--dist", str(copy)]) == 1
     text = output.read_text()
     for cell in own_matrix.cells:
