@@ -47,6 +47,7 @@ static const bm_kernel *const kernels[] = {
     bm_sha512_portable,
 #if defined(__x86_64__)
     bm_sha512_x86,
+    bm_sha512_pair_x86,
 #elif defined(BM_ARM)
     bm_sha512_arm,
 #endif
