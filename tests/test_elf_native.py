@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,19 @@ def test_on_other_machines(tmp_path: Path, machine: str) -> None:
 def test_a_missing_compiler_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no-such-cc is not on PATH; on Debian: apt-get install"):
         tasks.test_reader(tmp_path, compiler="no-such-cc")
+
+
+@pytest.mark.integration
+def test_building_without_a_compiler_says_what_to_install(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", f"--build-lib={tmp_path}", f"--build-temp={tmp_path}"],
+        cwd=tasks.ROOT, env={**os.environ, "CC": "/nonexistent/cc"}, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "buildmatrix: its native core could not be compiled" in done.stderr
+    assert "install a C compiler and Python's headers" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from buildmatrix.elf import View, facts_of_bytes, read_facts
 from buildmatrix.errors import ScanFailed
 from buildmatrix.facts import AbiTag, ElfFacts, Facts, Format, GoInfo, GoModule, MachoFacts, PeFacts
 from tests import differential
+from tests.elf_image import Seg, image
 
 HERE = Path(__file__).parent / "fixtures/elf"
 NAMES = sorted(path.name for path in HERE.iterdir() if path.suffix != ".py" and path.is_file())
@@ -264,6 +268,57 @@ def test_a_large_file_is_read_in_windows(tmp_path: Path) -> None:
     facts = read_facts(path, symbols=True)
     assert facts.elf == elf_of("library-amd64")
     assert facts.size == 5 << 30
+
+
+@contextmanager
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Repeat an action in another thread."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            action()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def long_read(tmp_path: Path) -> Path:
+    """A file that takes a while: its data segment of 256 MiB is searched for Go build information."""
+    path, size = tmp_path / "long", 256 << 20
+    path.write_bytes(image([Seg(filesz=0x200), Seg(flags=6, offset=0x1000, vaddr=0x20000, filesz=size)]))
+    os.truncate(path, size + 0x1000)
+    assert read_facts(path).issues == ()
+    return path
+
+
+def read_often(path: Path) -> None:
+    """Whether one read meets the change is chance; that none of twenty does is not."""
+    for _ in range(20):
+        read_facts(path)
+
+
+def test_a_file_that_changes_while_it_is_read(long_read: Path) -> None:
+    with meanwhile(lambda: os.utime(long_read)), pytest.raises(ScanFailed, match="changed-during-scan"):
+        read_often(long_read)
+
+
+def test_a_file_that_shrinks_while_it_is_read(long_read: Path) -> None:
+    """Half of a file is no file: there are no facts, and nothing is mapped that could fault."""
+    size = long_read.stat().st_size
+
+    def shrink_and_grow() -> None:
+        os.truncate(long_read, 0x1000)
+        os.truncate(long_read, size)
+
+    with meanwhile(shrink_and_grow), pytest.raises(ScanFailed, match=r"(shrank|changed)-during-scan"):
+        read_often(long_read)
 
 
 def facts_in(raw: bytes) -> Facts:
