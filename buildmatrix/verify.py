@@ -23,7 +23,7 @@ from buildmatrix.gobuild import Resolved
 from buildmatrix.matrix import Cell
 from buildmatrix.plan import Plan, PlannedCell
 from buildmatrix.prepare import Commit, Host
-from buildmatrix.process import Runner
+from buildmatrix.process import SubprocessRunner
 
 if TYPE_CHECKING:
     from buildmatrix._scan import Scan
@@ -57,7 +57,7 @@ class Verification:
     commit: Commit | None
     whole: bool
     host: Host
-    runner: Runner
+    runner: SubprocessRunner
 
 
 def run(verification: Verification) -> tuple[Outcome, ...]:
@@ -70,6 +70,7 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
     subjects: list[tuple[Subject, str]] = []
     known = _recorded_digests(dist)
     fleet = Fleet(plan.matrix, lambda cell: dist.folder(cell.id) / cell.file_name)
+    started = _started(verification, paths, scans)
     for path, item in paths.items():
         cell = item.cell.id
         scan = scans.get(path)
@@ -78,7 +79,11 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
             subject = Subject(cell=item.cell, facts=scan.facts, go_version=_recorded_go(dist, cell), sums=sums)
             subjects.append((subject, scan.digests.sha256 or ""))
             findings += checks.run(subject)
-            findings += _execution(verification, item, subject, fleet)
+            if _runs_on_linux(item, scan):
+                findings += fleet.findings(
+                    item.cell, dynamic=subject.elf is not None and subject.elf.interp is not None
+                )
+                findings += started.get(cell, ())
         outcomes[cell] = _outcome(cell, findings, _artifact(item.cell, scan))
     for finding in across.run(subjects):
         old = outcomes[finding.cell]
@@ -99,16 +104,26 @@ def _outcome(cell: str, findings: list[Finding], artifact: Artifact | None) -> O
     )
 
 
-def _execution(verification: Verification, item: PlannedCell, subject: Subject, fleet: Fleet) -> Iterator[Finding]:
-    """Whether a linux executable, and what it starts, will execute where it is shipped."""
-    if subject.elf is None or subject.target.goos != "linux":
-        return
-    yield from fleet.findings(item.cell, dynamic=subject.elf.interp is not None)
-    if subject.facts.go is not None:
-        path, host = _path(verification.dist, item), verification.host
-        yield from undeclared.findings(
-            item, verification.plan, path, verification.sources, verification.runner, host.environment
-        )
+def _runs_on_linux(item: PlannedCell, scan: Scan) -> bool:
+    return item.cell.target.goos == "linux" and scan.facts is not None and scan.facts.elf is not None
+
+
+def _started(
+    verification: Verification, paths: dict[str, PlannedCell], scans: dict[str, Scan]
+) -> dict[str, tuple[Finding, ...]]:
+    """What the Go programs for linux start beyond `exec`, by cell."""
+    programs = [
+        (item, Path(path))
+        for path, item in paths.items()
+        if (scan := scans.get(path)) is not None
+        and _runs_on_linux(item, scan)
+        and scan.facts is not None
+        and scan.facts.go is not None
+    ]
+    plan, host = verification.plan, verification.host
+    return undeclared.several(
+        programs, plan, verification.sources, verification.runner, host.environment, workers=host.cores
+    )
 
 
 def _path(dist: Dist, item: PlannedCell) -> Path:

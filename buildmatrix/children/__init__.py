@@ -17,6 +17,7 @@ import os
 import platform
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -34,6 +35,7 @@ SCHEMA = 1
 
 FINDER = Path(__file__).parent / "finder"
 _SECONDS = 600
+_PROVIDING = threading.Lock()
 _FIELDS = "Dir,ImportPath,Standard,GoFiles,CgoFiles,Imports,ImportMap,Module,Error"
 
 
@@ -122,8 +124,13 @@ def provide(go: GoToolchain, runner: Runner, environment: Mapping[str, str]) -> 
     """The compiled finder, built with `go` unless it is in the cache; safe against concurrent builds."""
     folder = cache_dir(environment) / "children" / f"finder-{_digest(_finder_digest(), go.version, platform.machine())}"
     program = folder / "finder"
-    if program.is_file():
-        return program
+    with _PROVIDING:
+        if not program.is_file():
+            _compile(folder, go, runner, environment)
+    return program
+
+
+def _compile(folder: Path, go: GoToolchain, runner: Runner, environment: Mapping[str, str]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".finder-", dir=folder.parent))
     try:
@@ -139,7 +146,6 @@ def provide(go: GoToolchain, runner: Runner, environment: Mapping[str, str]) -> 
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return program
 
 
 def _finder_sources() -> list[Path]:

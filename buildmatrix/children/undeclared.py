@@ -7,7 +7,8 @@ is looked at; a place in a function that is not linked in is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from buildmatrix import children, errors
@@ -15,7 +16,7 @@ from buildmatrix.children import Found, Site
 from buildmatrix.finding import Finding, Severity
 from buildmatrix.matrix import Cell
 from buildmatrix.plan import Plan, PlannedCell
-from buildmatrix.process import Runner
+from buildmatrix.process import Runner, SubprocessRunner
 
 CODES = {
     "BM606": "program that is started is not listed in exec",
@@ -31,6 +32,31 @@ STARTING = (b"syscall.forkExec\0", b"syscall.Exec\0")
 """What every way to start a program on Linux leads through (os/exec, os, syscall, golang.org/x/sys/unix)."""
 
 _MOST_PLACES = 8
+
+
+def several(
+    programs: Sequence[tuple[PlannedCell, Path]],
+    plan: Plan,
+    sources: str,
+    runner: SubprocessRunner,
+    environment: Mapping[str, str],
+    *,
+    workers: int,
+) -> dict[str, tuple[Finding, ...]]:
+    """The findings about cells with their artifacts, by cell; `workers` of them are looked at at once."""
+
+    def one(program: tuple[PlannedCell, Path]) -> tuple[Finding, ...]:
+        return tuple(findings(program[0], plan, program[1], sources, runner, environment))
+
+    pool = ThreadPoolExecutor(max_workers=max(workers, 1))
+    try:
+        found = list(pool.map(one, programs))
+    except BaseException:
+        runner.cancel()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return {planned.cell.id: each for (planned, _), each in zip(programs, found, strict=True)}
 
 
 def findings(

@@ -15,10 +15,14 @@ import (
 	"fmt"
 	"go/types"
 	"os"
+	"runtime/debug"
 	"sort"
 )
 
 const schema = 1
+
+// Up to this many bytes nothing is collected: most programs need far less, and end before it would pay.
+const uncollected = 1 << 30
 
 // site is one place that starts a program, or looks one up in order to.
 type site struct {
@@ -49,6 +53,8 @@ func main() {
 	list := flag.String("list", "", "the output of go list -e -deps -json")
 	goarch := flag.String("goarch", "amd64", "GOARCH, for the sizes of types")
 	flag.Parse()
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(uncollected)
 	packages, err := readList(*list)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(find(packages, *goarch))

@@ -33,9 +33,9 @@ type searcher struct {
 	*checked
 	// through are the variables of all packages so far that a starter is stored in (var run = exec.Command).
 	through map[*types.Var]string
-	values *values
-	sites  []site
-	scope  string
+	values  *values
+	sites   []site
+	scope   string
 	// What the identifiers seen so far are used for.
 	callee map[*ast.Ident]*ast.CallExpr
 	stored map[*ast.Ident]ast.Expr
