@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 from buildmatrix.preflight.dynobj import (
     DF_SYMBOLIC,
     DF_TEXTREL,
     DT_FLAGS,
+    DT_RELA,
+    DT_RELASZ,
     DT_SYMBOLIC,
     DT_TEXTREL,
     STB_LOCAL,
@@ -21,6 +24,7 @@ from buildmatrix.preflight.dynobj import (
     STT_TLS,
     DynamicObject,
     Reloc,
+    Room,
     Symbol,
     gnu_hash,
 )
@@ -138,28 +142,37 @@ class _Places:
         self.space = library.space
         self.bias = library.bias
         self.mask = library.layout.mask
-        self.relative = RELATIVE_TYPES.get(library.header.machine, -1)
-        self.counted = library.tags.get(DT_RELACOUNT, 0)
         self.textrel = DT_TEXTREL in library.tags or bool(library.tags.get(DT_FLAGS, 0) & DF_TEXTREL)
-        self.low = self.high = 0
+        self.room = Room(plain=RELATIVE_TYPES.get(library.header.machine, 0))
 
-    def check(self, reloc: Reloc, count: int) -> tuple[str, int]:
-        """What goes wrong with one relocation ("" for nothing), and the address."""
-        if self.counted >> 63 and count >= 0:
-            return "SIGSEGV", 0
-        if 0 <= count < self.counted and reloc.type != self.relative and self.relative >= 0:
-            return "assertion", 0
+    def check(self, reloc: Reloc) -> str:
+        """The signal that writing to one relocation's place gives, or nothing."""
         address = (reloc.offset + self.bias) & self.mask
-        if self.low <= address < self.high or reloc.type == 0:
-            return "", address
+        room = self.room
+        if room.low <= reloc.offset < room.high or reloc.type == 0:
+            return ""
         area = self.space.find(address)
         if area is None or not (area.prot & 2 or (self.textrel and area.prot)):
-            return "SIGSEGV", address
+            return "SIGSEGV"
         if not self.space.backed(area, address):
-            return "SIGBUS", address
-        if area.blob is None or area.offset + area.end - area.start <= area.blob.size:
-            self.low, self.high = area.start, area.end - 7
-        return "", address
+            return "SIGBUS"
+        end = area.end
+        if area.blob is not None:
+            end = min(end, area.start + self.space.up(area.blob.size) - area.offset)
+        room.low, room.high = area.start - self.bias, end - self.bias - 7
+        return ""
+
+
+def _miscounted(library: DynamicObject) -> str:
+    """DT_RELACOUNT: a count that is negative is followed off the table, a wrong one fails an assertion."""
+    counted = library.tags.get(DT_RELACOUNT, 0)
+    relative = RELATIVE_TYPES.get(library.header.machine)
+    if not counted or relative is None or DT_RELA not in library.tags:
+        return ""
+    if counted >> 63:
+        return "SIGSEGV"
+    rows = islice(library.relocations(DT_RELA, DT_RELASZ, addend=True), counted)
+    return "assertion" if any(reloc.type != relative for reloc in rows) else ""
 
 
 class BrokenTable(Exception):
@@ -183,18 +196,21 @@ class Binder:
         """The distinct references of ``eager`` or ``plt`` relocations, in order. Raises Fault."""
         known = library.references.get(table)
         if known is None:
-            rows = library.eager() if table == "eager" else library.plt()
-            known = library.references[table] = tuple(self._distinct(library, rows, table == "eager"))
+            known = library.references[table] = tuple(self._distinct(library, eager=table == "eager"))
         return cast("tuple[Reference, ...]", known)
 
-    def _distinct(self, library: DynamicObject, rows: Iterator[Reloc], eager: bool) -> Iterator[Reference]:
+    def _distinct(self, library: DynamicObject, *, eager: bool) -> Iterator[Reference]:
         machine = self.machine
         seen: set[tuple[int, int]] = set()
         places = _Places(library)
-        for count, reloc in enumerate(rows):
-            broken, address = places.check(reloc, count if eager else -1)
+        broken = _miscounted(library) if eager else ""
+        if broken:
+            yield Reference(0, b"", None, 0, False, False, b"", broken=broken)
+            return
+        for reloc in library.eager(places.room) if eager else library.plt():
+            broken = places.check(reloc)
             if broken:
-                yield Reference(address, b"", None, 0, False, False, b"", broken=broken)
+                yield Reference(reloc.offset, b"", None, 0, False, False, b"", broken=broken)
                 return
             kind = 0
             slot = False

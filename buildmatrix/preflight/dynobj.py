@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -57,6 +58,15 @@ class Reloc(NamedTuple):
     type: int
     symbol: int
     addend: int = 0
+
+
+@dataclass(slots=True)
+class Room:
+    """Offsets in [low, high) are known to be writable; `plain` is the type of relocations that name no symbol."""
+
+    plain: int
+    low: int = 0
+    high: int = 0
 
 
 class VersionNeed(NamedTuple):
@@ -320,8 +330,12 @@ class DynamicObject:
 
     # Relocations.
 
-    def relocations(self, table: int, size: int, addend: bool) -> Iterator[Reloc]:
-        """The entries of a DT_REL or DT_RELA table, both given as tags. Raises Fault."""
+    def relocations(self, table: int, size: int, addend: bool, room: Room | None = None) -> Iterator[Reloc]:
+        """The entries of a DT_REL or DT_RELA table, both given as tags. Raises Fault.
+
+        Where a `room` is given, plain relocations inside it are left out: nothing can go wrong with them.
+        """
+        room = room or Room(plain=0)
         address, length = self.address_of(table), self.tags.get(size, 0)
         if address is None or not length:
             return
@@ -332,12 +346,14 @@ class DynamicObject:
         rows = self.layout.unpack("PPP" if addend else "PP").iter_unpack(data)
         shift, mask = (32, 0xFFFFFFFF) if self.layout.bits == 64 else (8, 0xFF)
         for row in rows:
+            if row[1] == room.plain and room.low <= row[0] < room.high:
+                continue
             yield Reloc(row[0], row[1] & mask, row[1] >> shift, row[2] if addend else 0)
 
-    def eager(self) -> Iterator[Reloc]:
+    def eager(self, room: Room | None = None) -> Iterator[Reloc]:
         """DT_REL, then DT_RELA."""
-        yield from self.relocations(DT_REL, DT_RELSZ, addend=False)
-        yield from self.relocations(DT_RELA, DT_RELASZ, addend=True)
+        yield from self.relocations(DT_REL, DT_RELSZ, addend=False, room=room)
+        yield from self.relocations(DT_RELA, DT_RELASZ, addend=True, room=room)
 
     def plt(self) -> Iterator[Reloc]:
         """DT_JMPREL."""

@@ -350,6 +350,14 @@ def facts_of(image: Image) -> Facts:
     return elf.facts_of_bytes(image.blob.read(0, image.blob.size))
 
 
+GO_MAGIC = b"\xff Go buildinf:"
+SEARCHED = 64 << 20
+"""Files up to this size in bytes are searched for Go's mark before the native reader is loaded for them."""
+
+
 def go_info(image: Image) -> GoInfo | None:
     """Go build info, or None."""
+    size = image.blob.size
+    if size <= SEARCHED and GO_MAGIC not in image.blob.read(0, size):
+        return None
     return facts_of(image).go

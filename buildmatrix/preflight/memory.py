@@ -22,6 +22,10 @@ class Blob(Protocol):
         """Up to `length` bytes from `offset`."""
 
 
+WINDOW = 32 << 20
+"""Areas up to this size in bytes are kept whole once they are read."""
+
+
 class Fault(Exception):
     """A memory access that the kernel answers with a signal."""
 
@@ -51,6 +55,7 @@ class AddressSpace:
         self.page = page
         self._areas: list[Area] = []
         self._private: dict[int, bytes] = {}
+        self._windows: list[tuple[int, int, bytes]] = []
 
     @property
     def areas(self) -> tuple[Area, ...]:
@@ -67,6 +72,7 @@ class AddressSpace:
 
     def unmap(self, start: int, end: int) -> None:
         """Remove every address in [start, end)."""
+        self._windows.clear()
         kept: list[Area] = []
         for area in self._areas:
             if area.end <= start or area.start >= end:
@@ -118,14 +124,26 @@ class AddressSpace:
             return bytes(self.page)
         return area.blob.read(area.offset + page - area.start, self.page).ljust(self.page, b"\0")
 
+    def _window(self, address: int, length: int) -> tuple[int, bytes] | None:
+        """The start and bytes of the area around an address, as it lies in the file; None where it is not so simple."""
+        for start, end, data in self._windows:
+            if start <= address and address + length <= end:
+                return start, data
+        area = self.find(address)
+        if area is None or not area.prot or area.blob is None or area.end - area.start > WINDOW:
+            return None
+        data = area.blob.read(area.offset, min(area.end - area.start, max(area.blob.size - area.offset, 0)))
+        dirty = [page for page in self._private if area.start <= page < area.end]
+        end = area.start + len(data) if not dirty else min(area.start + len(data), *dirty)
+        self._windows.append((area.start, end, data))
+        return (area.start, data) if address + length <= end else None
+
     def read(self, address: int, length: int) -> bytes:
         """`length` bytes at `address`. Raises Fault."""
-        area = self.find(address)
-        if area is not None and area.prot and area.blob is not None and address + length <= area.end:
-            offset = area.offset + address - area.start
-            low = address - self.page
-            if offset + length <= area.blob.size and not any(low < key < address + length for key in self._private):
-                return area.blob.read(offset, length)
+        window = self._window(address, length)
+        if window is not None:
+            at = address - window[0]
+            return window[1][at : at + length]
         pieces: list[bytes] = []
         while length > 0:
             page = self.down(address)
@@ -137,6 +155,12 @@ class AddressSpace:
 
     def string(self, address: int, limit: int = 65536) -> bytes:
         """The NUL-terminated string at `address`, without its NUL. Raises Fault."""
+        window = self._window(address, 1)
+        if window is not None:
+            at = address - window[0]
+            end = window[1].find(b"\0", at, at + limit)
+            if end >= 0 and self._window(address, end - at + 1) is not None:
+                return window[1][at:end]
         found = b""
         while len(found) < limit:
             take = min(self.down(address) + self.page - address, 256)
@@ -150,6 +174,7 @@ class AddressSpace:
 
     def clear(self, start: int, end: int, force: bool = False) -> None:
         """Write zeros to [start, end). Raises Fault; `force` writes through a missing PROT_WRITE."""
+        self._windows.clear()
         while start < end:
             page = self.down(start)
             self._touch(start, write=not force)
