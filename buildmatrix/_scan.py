@@ -37,11 +37,11 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
-    """A path as it was given; `tree` says that entries lie below it."""
+class Roots:
+    """The paths as they were given; `trees` says that entries lie below them."""
 
-    path: str
-    tree: bool
+    paths: Sequence[str]
+    trees: bool
 
 
 class Scan:
@@ -49,7 +49,7 @@ class Scan:
 
     __slots__ = ("_arena", "_facts", "_roots", "_values")
 
-    def __init__(self, values: tuple[Any, ...], arena: bytes, roots: Sequence[Root]) -> None:
+    def __init__(self, values: tuple[Any, ...], arena: bytes, roots: Roots) -> None:
         self._values = values
         self._arena = arena
         self._roots = roots
@@ -63,8 +63,8 @@ class Scan:
     @property
     def location(self) -> str:
         """The path that leads to the entry from the working directory."""
-        root = self._roots[self._values[_ROOT]]
-        return os.path.join(root.path, self.path) if root.tree and self.path else root.path  # noqa: PTH118
+        root = self._roots.paths[self._values[_ROOT]]
+        return os.path.join(root, self.path) if self._roots.trees and self.path else root  # noqa: PTH118
 
     @property
     def root(self) -> int:
@@ -170,7 +170,7 @@ class Scan:
         return f"Scan({self.location!r}, {self.kind.value}, {self.status.value})"
 
 
-def unpack(records: bytes, arena: bytes, roots: Sequence[Root]) -> Iterator[Scan]:
+def unpack(records: bytes, arena: bytes, roots: Roots) -> Iterator[Scan]:
     """The entries of one block: `records` and `arena` are its bytes."""
     for values in RECORD.struct.iter_unpack(records):
         yield Scan(values, arena, roots)

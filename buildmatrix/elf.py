@@ -11,7 +11,7 @@ from typing import Any
 
 from buildmatrix import _layouts, _records, _scan
 from buildmatrix._records import Record
-from buildmatrix._scan import Progress, Root, Scan
+from buildmatrix._scan import Progress, Roots, Scan
 from buildmatrix.errors import NativeMissing, ScanFailed, UsageError
 from buildmatrix.facts import Facts, Status
 
@@ -154,7 +154,7 @@ def _wants(hashes: Sequence[str], facts: bool, symbols: bool) -> int:
 class _Batch:
     """One bm_batch as a context: whatever happens, its threads end before the block does."""
 
-    def __init__(self, roots: Sequence[Root], want: int, threads: int) -> None:
+    def __init__(self, roots: Roots, want: int, threads: int) -> None:
         self.roots = roots
         self.handle = lib.bm_batch_open(want, threads)
         if self.handle == ffi.NULL:
@@ -168,10 +168,14 @@ class _Batch:
 
     def start(self) -> None:
         """Hand over the roots and set the workers going."""
-        for root in self.roots:
-            path = os.fsencode(root.path)
-            add = lib.bm_batch_add_tree if root.tree else lib.bm_batch_add
-            self._check(add(self.handle, path, len(path)), repr(root.path))
+        paths = [os.fsencode(path) for path in self.roots.paths] if self.roots.trees else []
+        for path in paths:
+            self._check(lib.bm_batch_add_tree(self.handle, path, len(path)), repr(path))
+        if not self.roots.trees and self.roots.paths:
+            joined = os.fsencode("\0".join(self.roots.paths))
+            if joined.count(b"\0") != len(self.roots.paths) - 1:
+                self._check(errno.EINVAL, "a path")
+            self._check(lib.bm_batch_add_list(self.handle, joined, len(joined)), "a list of files")
         self._check(lib.bm_batch_start(self.handle), "worker threads")
 
     def _check(self, error: int, what: str) -> None:
@@ -211,7 +215,7 @@ class _Batch:
         return _scan.unpack(records, arena, self.roots)
 
 
-def _run(roots: Sequence[Root], want: int, threads: int, progress: ProgressCallback | None) -> Iterator[Scan]:
+def _run(roots: Roots, want: int, threads: int, progress: ProgressCallback | None) -> Iterator[Scan]:
     with _Batch(roots, want, threads) as batch:
         batch.start()
         yield from batch.results(progress)
@@ -233,7 +237,7 @@ def scan(
     `progress` is called in the caller's thread, about every 50 ms. Leaving the iterator stops the
     workers. Nothing about a single file is raised: look at `Scan.status`.
     """
-    roots = [Root(path=os.fspath(path), tree=False) for path in paths]
+    roots = Roots(paths=[os.fspath(path) for path in paths], trees=False)
     return _run(roots, _wants(hashes, facts, symbols), threads, progress)
 
 
@@ -257,7 +261,7 @@ def scan_tree(
     want = _wants(hashes, facts, symbols)
     want |= lib.BM_WANT_ALL_ENTRIES if all_entries else 0
     want |= lib.BM_WANT_RECOGNISED if recognised and facts else 0
-    return _run([Root(path=os.fspath(root), tree=True)], want, threads, progress)
+    return _run(Roots(paths=[os.fspath(root)], trees=True), want, threads, progress)
 
 
 def scan_one(

@@ -8,6 +8,7 @@
  */
 #include "batch.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include <unistd.h>
 
 #define THREADS_MOST 256
-#define SIZED_ROOTS_MOST 4096 /* lists up to this length are ordered by size ahead */
+#define SIZED_ROOTS_MOST 1024 /* lists up to this length are ordered by size ahead */
 
 static void *resize(bm_allocator allocator, void *pointer, size_t size)
 {
@@ -74,12 +75,24 @@ static int add_root(bm_batch *batch, const char *path, size_t length, bool tree)
     if (!copy) return ENOMEM;
     memcpy(copy, path, length);
     copy[length] = 0;
-    batch->roots[batch->root_count++] = (bm_root){copy, tree, -1, 0};
+    batch->roots[batch->root_count++] = (bm_root){.path = copy, .tree = tree, .type = DT_UNKNOWN, .fd = -1};
     return 0;
 }
 
 int bm_batch_add(bm_batch *batch, const char *path, size_t length) { return add_root(batch, path, length, false); }
 int bm_batch_add_tree(bm_batch *batch, const char *path, size_t length) { return add_root(batch, path, length, true); }
+
+int bm_batch_add_list(bm_batch *batch, const char *paths, size_t length)
+{
+    int error = 0;
+    for (size_t at = 0; at <= length && error == 0;) {
+        const char *end = memchr(paths + at, 0, length - at);
+        size_t own = end ? (size_t)(end - (paths + at)) : length - at;
+        error = add_root(batch, paths + at, own, false);
+        at += own + 1;
+    }
+    return error;
+}
 
 typedef struct { uint64_t size; uint32_t root; } sized_root;
 
@@ -90,6 +103,15 @@ static int by_size(const void *left, const void *right)
     return a->root < b->root ? -1 : 1;
 }
 
+/* The size of a file; whether it is a regular one is remembered, so that it is asked only once. */
+static uint64_t size_of(bm_root *root)
+{
+    struct stat found;
+    if (root->tree || stat(root->path, &found) != 0) return 0;
+    if (S_ISREG(found.st_mode)) root->type = DT_REG;
+    return (uint64_t)found.st_size;
+}
+
 /* The roots in the order of work, as 32-bit numbers: longest first where sizes are cheap to learn. */
 static bool order_roots(bm_batch *batch, uint32_t *order)
 {
@@ -97,9 +119,8 @@ static bool order_roots(bm_batch *batch, uint32_t *order)
     sized_root *items = sized ? bm_batch_alloc(batch, batch->root_count * sizeof *items) : NULL;
     if (sized && !items) return false;
     for (uint32_t i = 0; i < batch->root_count; i++) {
-        struct stat stat;
         order[i] = i;
-        if (sized) items[i] = (sized_root){lstat(batch->roots[i].path, &stat) == 0 ? (uint64_t)stat.st_size : 0, i};
+        if (sized) items[i] = (sized_root){size_of(&batch->roots[i]), i};
     }
     if (sized) qsort(items, batch->root_count, sizeof *items, by_size);
     for (uint32_t i = 0; sized && i < batch->root_count; i++) order[i] = items[i].root;

@@ -46,8 +46,8 @@
 typedef struct bm_root {
     char *path;
     bool tree;
+    uint8_t type;               /* DT_REG where that is known of a file */
     int fd;                     /* of a tree, once it has been opened */
-    uint64_t size;              /* of a file, where it is known ahead */
 } bm_root;
 
 /* A directory below a root. `references` keeps the memory, `readers` the descriptor. */

@@ -279,6 +279,9 @@ bm_batch *bm_batch_open(uint32_t want, uint32_t threads);
 int bm_batch_add(bm_batch *batch, const char *path, size_t length);
 int bm_batch_add_tree(bm_batch *batch, const char *path, size_t length);
 
+/* Many files at once: their paths with a NUL between each two. */
+int bm_batch_add_list(bm_batch *batch, const char *paths, size_t length);
+
 /* Starts the workers. Returns 0 or an errno. */
 int bm_batch_start(bm_batch *batch);
 

@@ -21,19 +21,26 @@ void bm_worker_room(bm_worker *worker)
     if (full || worker->pool.count == POOL_FILES) bm_worker_flush(worker);
 }
 
-/* One root; the rest of the list goes back on the stack first, for the other workers. */
+static void run_root(bm_worker *worker, uint32_t root)
+{
+    const bm_root *self = &worker->batch->roots[root];
+    bm_place place = {NULL, root, self->path};
+    if (self->tree) bm_walk_root(worker, root);
+    else bm_worker_file(worker, &place, self->type);
+}
+
+/* A few roots: one where few are left, so that the last ones are shared. The rest of the list goes back
+ * on the stack first, for the other workers. */
 static void run_roots(bm_worker *worker, bm_task *task)
 {
     bm_batch *batch = worker->batch;
-    uint32_t root = ((const uint32_t *)(const void *)task->names)[task->first++];
+    uint32_t order[TASK_NAMES], left = task->count - task->first, count = left / (8 * batch->threads);
+    count = count < 1 ? 1 : count > TASK_NAMES ? TASK_NAMES : count;
+    memcpy(order, task->names + task->first * sizeof *order, count * sizeof *order);
+    task->first += count;
     if (task->first < task->count) bm_task_push(batch, task);
     else bm_task_free(batch, task);
-    if (batch->roots[root].tree) {
-        bm_walk_root(worker, root);
-    } else {
-        bm_place place = {NULL, root, batch->roots[root].path};
-        bm_worker_file(worker, &place, DT_UNKNOWN);
-    }
+    for (uint32_t i = 0; i < count && !bm_batch_stopped(batch); i++) run_root(worker, order[i]);
 }
 
 static void run_files(bm_worker *worker, bm_task *task)

@@ -1,0 +1,1 @@
+"""Measures buildmatrix beside its neighbours, in one run, alternating: ``python -m bench``."""
