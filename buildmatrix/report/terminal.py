@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _RED, _GREEN, _YELLOW, _DIM, _RESET = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 _SHORT_DIGEST = 16
+_NAMED_CELLS = 3
 
 
 def coloured(stream: TextIO) -> bool:
@@ -143,6 +145,7 @@ def summary(outcomes: Iterable[Outcome], stream: TextIO, *, verb: str) -> None:
     for outcome in outcomes:
         print(_row(outcome, names, width, colour, verb), file=stream)
     details = [line for outcome in outcomes for line in _details(outcome, colour)]
+    details += _notes(outcomes, colour)
     if details:
         print("", *details, sep="\n", file=stream)
     print(_counts(outcomes, verb), file=stream)
@@ -171,7 +174,24 @@ def _details(outcome: Outcome, colour: bool) -> list[str]:
     if outcome.status is Status.FAILED and outcome.reason:
         lines += _tinted(outcome.reason.splitlines(), _RED if colour else "")
     for finding in outcome.findings:
-        lines += finding_lines(finding, colour)
+        if finding.severity is not Severity.NOTE:
+            lines += finding_lines(finding, colour)
+    return lines
+
+
+def _notes(outcomes: tuple[Outcome, ...], colour: bool) -> list[str]:
+    """Every note once, with the cells that it is about: the same one often concerns a whole row of targets."""
+    cells: dict[Finding, list[str]] = {}
+    for outcome in outcomes:
+        for finding in outcome.findings:
+            if finding.severity is Severity.NOTE:
+                cells.setdefault(replace(finding, cell=""), []).append(finding.cell)
+    lines = []
+    for note, names in cells.items():
+        shown = ", ".join(names[:_NAMED_CELLS])
+        more = len(names) - _NAMED_CELLS
+        named = replace(note, cell=f"{shown} and {more} more" if more > 0 else shown)
+        lines += finding_lines(named, colour)
     return lines
 
 
