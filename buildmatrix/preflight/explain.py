@@ -14,13 +14,8 @@ from buildmatrix.preflight.context import Libraries, Start
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP, PT_LOAD
 from buildmatrix.preflight.elfload import Image, Mapped, entry_elsewhere, entry_fault
-from buildmatrix.preflight.glibc import GlibcStart
 from buildmatrix.preflight.kernel import execve
-from buildmatrix.preflight.lazy import lazy_calls
-from buildmatrix.preflight.ldso import run_loader
 from buildmatrix.preflight.memory import Fault
-from buildmatrix.preflight.musl import MuslStart
-from buildmatrix.preflight.opened import dlopen_argument
 from buildmatrix.preflight.openexec import Command, Emulated, Process
 from buildmatrix.preflight.rootfs import FileBlob, Unreadable
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop, Verdict
@@ -99,6 +94,8 @@ class Judge:
         else:
             own = self._loader(main) if _is_shared(main.image) and len(process.argv) > 1 else None
             if own is not None:
+                from buildmatrix.preflight.ldso import run_loader
+
                 run_loader(start, own, trail.shared)
                 return
         self._entry(main, host)
@@ -108,15 +105,24 @@ class Judge:
         self._entry(mapped, start.host, loader=True)
         loader = self._loader(mapped)
         if isinstance(loader, libc.Glibc):
-            glibc = GlibcStart(start, loader, mapped)
-            glibc.run()
-            self._program_system(start)
-            lazy_calls(glibc)
-            dlopen_argument(glibc)
+            self._under_glibc(start, loader, mapped)
         elif isinstance(loader, libc.Musl):
+            from buildmatrix.preflight.musl import MuslStart
+
             MuslStart(start, loader, mapped).run()
         else:
             self._no_loader(mapped)
+
+    def _under_glibc(self, start: Start, loader: libc.Glibc, mapped: Mapped) -> None:
+        from buildmatrix.preflight.glibc import GlibcStart
+        from buildmatrix.preflight.lazy import lazy_calls
+        from buildmatrix.preflight.opened import dlopen_argument
+
+        glibc = GlibcStart(start, loader, mapped)
+        glibc.run()
+        self._program_system(start)
+        lazy_calls(glibc)
+        dlopen_argument(glibc)
 
     def _program_system(self, start: Start) -> None:
         main = start.process.main
