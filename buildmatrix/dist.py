@@ -23,7 +23,7 @@ from buildmatrix import errors
 from buildmatrix.artifact import RECORD_SCHEMA, Artifact, Inputs, Record
 from buildmatrix.plan import PARTIAL
 
-LOCKS = ".locks"
+STATE = ".state"
 RECORD = "record.json"
 _LOCK_POLL_SECONDS = 0.1
 INDEX_FILES = ("artifacts.json", "checksums.txt", "effective.toml", "metadata.json")
@@ -68,6 +68,10 @@ class Dist:
         """The folder of one cell."""
         return self.root / cell
 
+    def state(self, cell: str) -> Path:
+        """Where what was learnt about a cell's artifact may be kept beside its lock; no part of a release."""
+        return self.root / STATE / f"{cell}.hashed"
+
     def partial(self, cell: str) -> Path:
         """The folder that a compiler may write into while the cell's lock is held, made empty."""
         path = self.root / PARTIAL / cell
@@ -88,7 +92,7 @@ class Dist:
 
         While another holds it, `waiting` is called ten times a second; it may raise to give up.
         """
-        path = self.root / LOCKS / name
+        path = self.root / STATE / name
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = path.open("a")
@@ -162,7 +166,7 @@ class Dist:
         """
         for folder, names, files in os.walk(self.root, onerror=_unlistable):
             if Path(folder) == self.root:
-                names[:] = [name for name in names if name not in (LOCKS, PARTIAL)]
+                names[:] = [name for name in names if name not in (STATE, PARTIAL)]
             names.sort()
             links = [name for name in names if (Path(folder) / name).is_symlink()]
             for name in sorted([*files, *links]):

@@ -6,6 +6,7 @@ and CI shards run them in separate processes. One cell's failure never stops ano
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from buildmatrix import checks, errors, fleet, gobuild, index, sources
+from buildmatrix import checks, errors, fleet, gobuild, index, sources, witness
 from buildmatrix.artifact import Artifact, Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
@@ -205,18 +206,26 @@ def survey(runs: Iterable[CellRun]) -> None:
     """Scan, in one batch, every artifact whose record has today's inputs; keep the intact ones."""
     from buildmatrix import elf
 
-    candidates = {}
+    candidates: dict[bool, dict[str, tuple[CellRun, Record]]] = {True: {}, False: {}}
     for run in runs:
         record = None if run.force else _valid_record(run)
         if record is not None and record.inputs_digest == run.inputs_digest and run.path.is_file():
-            candidates[str(run.path)] = (run, record)
-    if not candidates:
-        return
-    for scan in elf.scan(list(candidates), hashes=("sha256",), facts=True):
-        run, record = candidates[scan.path]
-        same = (scan.size, scan.digests.sha256) == (record.artifact.size, record.artifact.sha256)
-        if scan.facts is not None and same:
-            run.scan, run.record = scan, record
+            known = witness.recall(run.dist.state(run.cell), run.path) == record.artifact.sha256
+            candidates[known][str(run.path)] = (run, record)
+    began = witness.now()
+    for known, found in candidates.items():
+        for scan in elf.scan(list(found), hashes=() if known else ("sha256",), facts=True):
+            run, record = found[scan.path]
+            if scan.facts is not None and (known or _intact(run, scan, record, began)):
+                run.scan, run.record = scan, record
+
+
+def _intact(run: CellRun, scan: Scan, record: Record, began: int) -> bool:
+    if (scan.size, scan.digests.sha256) != (record.artifact.size, record.artifact.sha256):
+        return False
+    with contextlib.suppress(OSError):  # it only saves time
+        witness.remember(run.dist.state(run.cell), run.path, record.artifact.sha256, began=began)
+    return True
 
 
 def _valid_record(run: CellRun) -> Record | None:
@@ -299,7 +308,7 @@ def _give_up(pending: dict[Future[Outcome], str], outcomes: dict[str, Outcome]) 
 
 def _compare(_build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcome]) -> None:
     """Hold the artifacts of this run against each other."""
-    subjects = [(subject_of(run), run.scan.digests.sha256 or "") for run in runs.values() if run.scan is not None]
+    subjects = [(subject_of(run), run.record.artifact.sha256) for run in runs.values() if run.record is not None]
     for finding in across.run(subjects):
         old = outcomes[finding.cell]
         outcomes[finding.cell] = replace(old, findings=(*old.findings, finding))

@@ -100,5 +100,5 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".locks" not in path.parts
+        if path.is_file() and ".state" not in path.parts
     }

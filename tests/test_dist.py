@@ -232,12 +232,12 @@ def test_the_partial_folder_starts_empty(tmp_path: Path) -> None:
 
 def test_entries_are_sorted_and_leave_out_locks_and_partial_builds(tmp_path: Path) -> None:
     dist = Dist(tmp_path)
-    for name in ("b/x", "a/z", "a/y", "c", ".hidden", "a/.locks/x", ".locks/a", ".partial/a/b"):
+    for name in ("b/x", "a/z", "a/y", "c", ".hidden", "a/.state/x", ".state/a", ".partial/a/b"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "a" / "link").symlink_to("/nowhere")
     (tmp_path / "folder-link").symlink_to(tmp_path / "a", target_is_directory=True)
-    expected = {".hidden", "a/.locks/x", "a/link", "a/y", "a/z", "b/x", "c", "folder-link"}
+    expected = {".hidden", "a/.state/x", "a/link", "a/y", "a/z", "b/x", "c", "folder-link"}
     found = [str(path) for path in dist.entries()]
     assert set(found) == expected
     assert found == [str(path) for path in dist.entries()]

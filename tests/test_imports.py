@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_scan", "deployment"),
     ("matrix",),
     ("elf", "toolchain"),
-    ("archives", "hashing", "oci", "sources", "command", "provision"),
+    ("archives", "hashing", "oci", "sources", "witness", "command", "provision"),
     ("plan", "preflight", "sbom", "provenance", "signing", "images", "repair", "embed"),
     ("checks", "dist", "children", "fleet", "report"),
     ("gobuild",),

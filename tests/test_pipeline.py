@@ -1,7 +1,9 @@
 """The main job on a small real module: build, skip, rebuild, fail, and what is left behind."""
 
 import json
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ def hello(tmp_path: Path) -> Project:
 
 def test_build_leaves_artifacts_records_and_index(built: Project) -> None:
     names = sorted(str(path.relative_to(built.dist)) for path in built.dist.rglob("*") if path.is_file())
-    assert [name for name in names if not name.startswith(".locks/")] == [
+    assert [name for name in names if not name.startswith(".state/")] == [
         "artifacts.json",
         "checksums.txt",
         "effective.toml",
@@ -113,6 +115,27 @@ def test_what_was_damaged_is_built_again(hello: Project, damage: str) -> None:
     done = hello.run("build", "-t", "amd64")
     assert "1 built" in done.stdout, done.stdout + done.stderr
     assert path.read_bytes() == good
+
+
+def test_a_change_that_keeps_size_and_time_is_still_seen(hello: Project) -> None:
+    """A no-change run remembers hashes by what lstat says, and ctime cannot be set back."""
+    hello.run("build", "-t", "amd64")
+    path = hello.artifact("amd64")
+    good, times = path.read_bytes(), path.stat()
+    time.sleep(2.1)
+    assert "1 unchanged" in hello.run("build", "-t", "amd64").stdout
+    assert (hello.dist / ".state" / "hello_amd64.hashed").is_file()
+    assert "1 unchanged" in hello.run("build", "-t", "amd64").stdout
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "1 built" in hello.run("build", "-t", "amd64").stdout
+    assert path.read_bytes() == good
+
+
+def test_a_file_written_a_moment_ago_is_hashed_again(hello: Project) -> None:
+    hello.run("build", "-t", "amd64")
+    hello.run("build", "-t", "amd64")
+    assert not (hello.dist / ".state" / "hello_amd64.hashed").exists()
 
 
 def test_a_package_that_does_not_compile_fails_alone(hello: Project) -> None:

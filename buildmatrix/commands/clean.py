@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from buildmatrix.commands import options
-from buildmatrix.dist import INDEX_FILES, LOCKS, Dist
+from buildmatrix.dist import INDEX_FILES, STATE, Dist
 from buildmatrix.errors import UsageError
 
 SUMMARY = "remove what matrix.toml does not account for from dist/"
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not dist.root.is_dir():
         return 0
     _own_output(dist, selection)
-    kept = set() if arguments.all else {LOCKS, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}
+    kept = set() if arguments.all else {STATE, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}
     doomed = [path for path in sorted(dist.root.iterdir()) if path.name not in kept]
     if not arguments.all:
         doomed += _strays(selection, dist)
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _own_output(dist: Dist, selection: options.Selection) -> None:
     """Refuse a folder without a single trace of buildmatrix: a mistyped --dist must not empty it."""
     names = {path.name for path in dist.root.iterdir()}
-    if names and not names & {LOCKS, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}:
+    if names and not names & {STATE, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}:
         raise UsageError(
             f"--dist: got {dist.root}, which holds {len(names)} entries and none of buildmatrix's, "
             "expected an output folder",
