@@ -171,8 +171,8 @@ def _miscounted(library: DynamicObject) -> str:
         return ""
     if counted >> 63:
         return "SIGSEGV"
-    rows = islice(library.relocations(DT_RELA, DT_RELASZ, addend=True), counted)
-    return "assertion" if any(reloc.type != relative for reloc in rows) else ""
+    rows = islice(library.rows(DT_RELA, DT_RELASZ, addend=True), counted)
+    return "assertion" if any(row[1] & 0xFFFFFFFF != relative for row in rows) else ""
 
 
 class BrokenTable(Exception):

@@ -330,22 +330,25 @@ class DynamicObject:
 
     # Relocations.
 
+    def rows(self, table: int, size: int, addend: bool) -> Iterator[tuple[int, ...]]:
+        """The entries of a DT_REL or DT_RELA table as they lie in memory. Raises Fault."""
+        address, length = self.address_of(table), self.tags.get(size, 0)
+        if address is None or not length:
+            return iter(())
+        if not self.tags[table]:
+            raise Fault("SIGSEGV", 0)  # a zero is left as it is, not moved by the load bias
+        entry = self.layout.word * (3 if addend else 2)
+        data = self.space.read(address, min(length, MAX_TABLE) // entry * entry)
+        return self.layout.unpack("PPP" if addend else "PP").iter_unpack(data)
+
     def relocations(self, table: int, size: int, addend: bool, room: Room | None = None) -> Iterator[Reloc]:
         """The entries of a DT_REL or DT_RELA table, both given as tags. Raises Fault.
 
         Where a `room` is given, plain relocations inside it are left out: nothing can go wrong with them.
         """
         room = room or Room(plain=0)
-        address, length = self.address_of(table), self.tags.get(size, 0)
-        if address is None or not length:
-            return
-        if not self.tags[table]:
-            raise Fault("SIGSEGV", 0)  # a zero is left as it is, not moved by the load bias
-        entry = self.layout.word * (3 if addend else 2)
-        data = self.space.read(address, min(length, MAX_TABLE) // entry * entry)
-        rows = self.layout.unpack("PPP" if addend else "PP").iter_unpack(data)
         shift, mask = (32, 0xFFFFFFFF) if self.layout.bits == 64 else (8, 0xFF)
-        for row in rows:
+        for row in self.rows(table, size, addend):
             if row[1] == room.plain and room.low <= row[0] < room.high:
                 continue
             yield Reloc(row[0], row[1] & mask, row[1] >> shift, row[2] if addend else 0)

@@ -296,11 +296,27 @@ class GlibcStart:
     def _relocate(self) -> None:
         binder = Binder(self.closure, self.main.object.header.machine)
         at_once = bool(self.start.env.get("LD_BIND_NOW"))
-        for item in reversed(self._sorted()):
-            if not item.is_loader:
+        order = [item for item in reversed(self._sorted()) if not item.is_main and not item.is_loader]
+        key = (at_once, *(id(item.object) for item in self.closure[1:] if not item.is_loader))
+        if key not in self.start.libraries.bound:
+            for item in order:
                 self._relocate_one(binder, item, at_once or item.object.bind_now)
+            self._remember(key)
+        self._relocate_one(binder, self.main, at_once or self.main.object.bind_now)
         if self.rtld in self.closure:
             self._relocate_one(binder, self.rtld, True)
+
+    def _remember(self, key: tuple[int, ...]) -> None:
+        """Whether the libraries also find everything without this program."""
+        alone = Binder(self.closure[1:], self.main.object.header.machine)
+        try:
+            for item in self.closure[1:]:
+                for table in ("eager", "plt"):
+                    for reference in alone.references(item.object, table):
+                        alone.bind(item, reference)
+        except (Undefined, Unversioned, BrokenTable, BadType, Fault):
+            return
+        self.start.libraries.bound.add(key)
 
     def _relocate_one(self, binder: Binder, item: Loaded, at_once: bool) -> None:
         try:

@@ -110,8 +110,14 @@ class Search:
             return ldcache.Unusable(why=f"{found.at} {found.why}")
         if found.inode.kind is not Kind.REGULAR:
             return ldcache.Unusable(why="it is no regular file")
+        known = self.start.libraries.caches.get(found.inode.key)
+        if isinstance(known, (ldcache.Cache, ldcache.Unusable)) and self.layout.order == "<":
+            return known
         data = self.view.root.data(found.inode).read(0, CACHE_MOST)
-        return ldcache.read(data, little_endian=self.layout.order == "<")
+        cache = ldcache.read(data, little_endian=self.layout.order == "<")
+        if self.layout.order == "<":
+            self.start.libraries.caches[found.inode.key] = cache
+        return cache
 
     # Names and directories.
 
