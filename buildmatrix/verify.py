@@ -18,7 +18,7 @@ from buildmatrix.children import undeclared
 from buildmatrix.command import PASSED_THROUGH
 from buildmatrix.dist import INDEX_FILES, RECORD, Dist, inputs_digest
 from buildmatrix.finding import Finding, Severity
-from buildmatrix.fleet import Fleet
+from buildmatrix.fleet import Fleet, elsewhere
 from buildmatrix.gobuild import Resolved
 from buildmatrix.matrix import Cell
 from buildmatrix.plan import Plan, PlannedCell
@@ -84,6 +84,8 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
                     item.cell, dynamic=subject.elf is not None and subject.elf.interp is not None
                 )
                 findings += started.get(cell, ())
+            elif item.cell.target.goos != "linux":
+                findings += elsewhere(item.cell)
         outcomes[cell] = _outcome(cell, findings, _artifact(item.cell, scan))
     for finding in across.run(subjects):
         old = outcomes[finding.cell]

@@ -294,6 +294,16 @@ def test_programs_without_a_root_are_noted(place: Place) -> None:
     assert note.what == "no root declared: programs in exec not judged"
 
 
+def test_other_systems_are_noted(place: Place) -> None:
+    matrix = place.matrix(targets={"t": {"goos": "darwin", "goarch": "arm64"}}, binaries=binaries("sh"))
+    (note,) = fleet.elsewhere(matrix.cells[0])
+    assert (note.rule, note.what, note.severity) == (
+        "BM605",
+        "programs in exec are not judged on darwin",
+        Severity.NOTE,
+    )
+
+
 def test_other_binaries_of_the_target_are_installed_beside_it(place: Place) -> None:
     both = {**binaries("tool"), "tool": {"package": "./cmd/tool"}}
     matrix = place.matrix(binaries=both, roots=ROOT)
@@ -414,7 +424,7 @@ def test_build_and_verify_tell_what_will_not_execute(tmp_path: Path) -> None:
         assert "can only be run on AMD64 processors with v3 microarchitecture support" in done.stdout
         assert "BM603 hello_amd64-v3: starts curl, which is not in root base" in done.stdout
         assert "BM601 hello_amd64:" not in done.stdout
-        assert "BM605 hello_amd64: no root declared: programs in exec not judged" in done.stdout
+        assert "BM605 hello_amd64, hello_arm64: no root declared: programs in exec not judged" in done.stdout
         assert "BM609 hello_arm64: [fleet] has no arm64 machine" in done.stdout
         assert "ok    hello_arm64" in done.stdout
     assert made.run("verify", "--target", "arm64").returncode == 0

@@ -25,7 +25,7 @@ CODES = {
     "BM602": "execution depends on what the bytes do not tell",
     "BM603": "program in exec is missing from a root, or will not execute there",
     "BM604": "root file system cannot be read",
-    "BM605": "no root declared: loader, libraries or started programs not judged",
+    "BM605": "loader, libraries or started programs not judged, for want of a root or of a model",
     "BM609": "no machine in [fleet] for the architecture",
 }
 """Findings of this step, with their meaning."""
@@ -97,6 +97,17 @@ class Fleet:
             root = next((root for root in self._matrix.roots if root.name == name), None)
             self._sites[key] = self._roots.site(root, cell, present)
         return self._sites[key]
+
+
+def elsewhere(cell: Cell) -> Iterator[Finding]:
+    """What there is to say about an artifact for another system than linux, whose kernel is not modelled."""
+    if cell.binary.exec:
+        yield Finding(
+            rule="BM605",
+            cell=cell.id,
+            what=f"programs in exec are not judged on {cell.target.goos}",
+            severity=Severity.NOTE,
+        )
 
 
 def _no_machine(cell: Cell) -> Finding:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -66,6 +67,12 @@ func (l *listed) searched() bool {
 	return false
 }
 
+// path is the import path without the mark of a variant, such as one built for a profile: "fmt [example.org/a]".
+func (l *listed) path() string {
+	path, _, _ := strings.Cut(l.ImportPath, " ")
+	return path
+}
+
 func (l *listed) files() []string {
 	return append(append([]string{}, l.GoFiles...), l.CgoFiles...)
 }
@@ -80,7 +87,7 @@ func (l *listed) display(path string) string {
 			return l.Module.Path + "/" + filepath.ToSlash(relative)
 		}
 	}
-	return l.ImportPath + "/" + filepath.Base(path)
+	return l.path() + "/" + filepath.Base(path)
 }
 
 // checked is one package after type checking; info is nil where its functions are not searched.
@@ -175,7 +182,7 @@ func (l *loader) typeCheck(each *listed, result *checked) {
 			}
 		},
 	}
-	result.types, _ = config.Check(each.ImportPath, l.fset, result.files, result.info)
+	result.types, _ = config.Check(each.path(), l.fset, result.files, result.info)
 	if result.types != nil {
 		l.known[each.ImportPath] = result.types
 	}

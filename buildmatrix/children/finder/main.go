@@ -73,7 +73,7 @@ func find(packages []*listed, goarch string) report {
 	for _, listed := range packages {
 		checked := loaded.check(listed)
 		for _, text := range checked.problems {
-			result.Problems = append(result.Problems, problem{Package: listed.ImportPath, Text: text})
+			result.Problems = append(result.Problems, problem{Package: listed.path(), Text: text})
 		}
 		if listed.searched() {
 			result.Sites = append(result.Sites, search(checked, through)...)

@@ -57,7 +57,7 @@ func search(found *checked, through map[*types.Var]string) []site {
 	}
 	for _, file := range found.files {
 		for _, declaration := range file.Decls {
-			s.scope = scopeOf(found.listed.ImportPath, file.Name.Name, declaration)
+			s.scope = scopeOf(found.listed.path(), file.Name.Name, declaration)
 			walk(found.info, declaration, s.visit)
 		}
 	}
@@ -261,7 +261,7 @@ func (s *searcher) field(name *ast.Ident) {
 func (s *searcher) add(at token.Pos, function string, expression ast.Expr) {
 	position := s.fset.Position(at)
 	found := site{
-		Package:  s.listed.ImportPath,
+		Package:  s.listed.path(),
 		File:     s.listed.display(position.Filename),
 		Line:     position.Line,
 		Function: function,
