@@ -124,8 +124,12 @@ def cache_bytes(rows: list[tuple[str, str, int]], magic: bytes = ldcache.MAGIC_N
     return magic + struct.pack("<IIB3xI12x", len(rows), len(strings), 2, 0) + entries + strings
 
 
-ROWS = [("libb.so.1", "/x/libb.so.1", 0x303), ("liba.so.10", "/x/liba.so.10", 0x303), ("liba.so.9", "/x/liba.so.9", 0x303),
-        ("liba.so.9", "/arm/liba.so.9", 0xA03)]  # fmt: skip
+ROWS = [
+    ("libb.so.1", "/x/libb.so.1", 0x303),
+    ("liba.so.10", "/x/liba.so.10", 0x303),
+    ("liba.so.9", "/x/liba.so.9", 0x303),
+    ("liba.so.9", "/arm/liba.so.9", 0xA03),
+]
 
 
 def test_cache_lookup_by_name_and_flags() -> None:

@@ -46,8 +46,15 @@ WORDS = (
     1 << 40,
     (1 << 64) - 1,
 )
-TELLS = ("error while loading", "symbol lookup error", "Inconsistency detected", "not found (required by", "Error loading",
-         "Error relocating", "CPU ISA level")  # fmt: skip
+TELLS = (
+    "error while loading",
+    "symbol lookup error",
+    "Inconsistency detected",
+    "not found (required by",
+    "Error loading",
+    "Error relocating",
+    "CPU ISA level",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
