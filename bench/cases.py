@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import corpora, measure, peers
+from bench import corpora, measure, orchestration, peers
 from bench.measure import Result
 from buildmatrix import elf
 
@@ -230,4 +230,6 @@ CASES: dict[str, Callable[[], Iterator[Result]]] = {
     "large": large,
     "fused": fused,
     "single": single,
+    "cold": orchestration.cold,
+    "unchanged": orchestration.unchanged,
 }

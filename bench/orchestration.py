@@ -1,23 +1,25 @@
-"""What the orchestration costs: our build against a plain loop over the same commands, and a no-change run.
+"""What orchestration costs: our build against a plain loop over the same commands, and a no-change run.
 
-Both sides of a pair run in turn in one process, on the same machine and from caches that are equally
-cold or warm; only ratios mean anything.
+Both sides run in turn on the same machine, from caches that are equally cold or warm; only ratios mean
+anything. The cold pair runs once: each side compiles the standard library for every target.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from bench import measure
+from bench.measure import Result
+
 ROOT = Path(__file__).resolve().parent.parent
+TARGETS = ("amd64", "arm64")
 _EMPTY = """\
 import nox
 
@@ -27,96 +29,64 @@ def empty(session: nox.Session) -> None:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
-    """A measured pair: medians in seconds, and the bound that ours / theirs should keep."""
-
-    name: str
-    ours: float
-    theirs: float
-    at_most: float
-
-    @property
-    def ratio(self) -> float:
-        """ours / theirs."""
-        return self.ours / self.theirs
-
-
-def _seconds(argv: list[str], cwd: Path, environment: Mapping[str, str]) -> float:
-    began = time.perf_counter()
+def _run(argv: list[str], cwd: Path, environment: Mapping[str, str]) -> str:
     done = subprocess.run(argv, cwd=cwd, env=dict(environment), capture_output=True, text=True, check=False)
-    elapsed = time.perf_counter() - began
     if done.returncode:
-        raise SystemExit(f"{' '.join(argv)}: got exit status {done.returncode}\n{done.stdout}{done.stderr}")
-    return elapsed
-
-
-def cold_build(targets: tuple[str, ...], runs: int = 1) -> Ratio:
-    """`buildmatrix build` with a cold Go cache against the plan's own commands, one after the other."""
-    ours, theirs = [], []
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory(prefix="bench-loop-") as folder:
-            theirs.append(_plain_loop(targets, Path(folder)))
-        with tempfile.TemporaryDirectory(prefix="bench-ours-") as folder:
-            ours.append(_ours(targets, Path(folder)))
-    return Ratio(
-        name=f"cold build of {len(targets)} targets / plain loop",
-        ours=statistics.median(ours),
-        theirs=statistics.median(theirs),
-        at_most=1.05,
-    )
-
-
-def _selection(targets: tuple[str, ...]) -> list[str]:
-    return [word for target in targets for word in ("--target", target)]
+        message = f"{' '.join(argv)}: got exit status {done.returncode}\n{done.stdout}{done.stderr}"
+        raise SystemExit(message)
+    return done.stdout
 
 
 def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "buildmatrix", *arguments]
+    selection = [word for target in TARGETS for word in ("--target", target)]
+    return [sys.executable, "-m", "buildmatrix", *arguments, *selection]
 
 
-def _plain_loop(targets: tuple[str, ...], folder: Path) -> float:
-    environment = {**os.environ, "GOCACHE": str(folder / "cache")}
-    dist = folder / "dist"
-    text = subprocess.run(
-        _command("plan", "--json", "--dist", str(dist), *_selection(targets)),
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    cells = json.loads(text)["cells"]
-    return sum(_seconds(_default_parallel(cell["argv"]), Path(cell["cwd"]), cell["environment"]) for cell in cells)
+def _plain_loop() -> None:
+    """The plan's own commands, one after the other, each with every core."""
+    with tempfile.TemporaryDirectory(prefix="bench-loop-") as folder:
+        environment = {**os.environ, "GOCACHE": f"{folder}/cache"}
+        plan = json.loads(_run(_command("plan", "--json", "--dist", f"{folder}/dist"), ROOT, environment))
+        for cell in plan["cells"]:
+            argv = [word for word in cell["argv"] if not word.startswith("-p=")]
+            _run(argv, Path(cell["cwd"]), cell["environment"])
 
 
-def _default_parallel(argv: list[str]) -> list[str]:
-    """Without our -p: a plain loop gives every core to its one build."""
-    return [word for word in argv if not word.startswith("-p=")]
+def _ours() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-ours-") as folder:
+        environment = {**os.environ, "GOCACHE": f"{folder}/cache", "CI": "1"}
+        _run(_command("build", "--dist", f"{folder}/dist"), ROOT, environment)
 
 
-def _ours(targets: tuple[str, ...], folder: Path) -> float:
-    environment = {**os.environ, "GOCACHE": str(folder / "cache"), "CI": "1"}
-    return _seconds(
-        _command("build", "--dist", str(folder / "dist"), *_selection(targets)), cwd=ROOT, environment=environment
+def cold() -> Iterator[Result]:
+    """`buildmatrix build` from a cold Go cache."""
+    ours, theirs = measure.once(_ours), measure.once(_plain_loop)
+    yield Result(
+        name="cold build of two targets",
+        peer="a loop over go build",
+        unit="builds",
+        amount=len(TARGETS),
+        ours=ours,
+        theirs=theirs,
+        median=ours / theirs,
+        target=1.05,
+        most=True,
     )
 
 
-def no_change(runs: int = 9) -> Ratio:
-    """`nox -s build-all` when nothing changed, over all cells, against one empty nox session."""
-    nox = [sys.executable, "-m", "nox", "--script-mode", "none"]
-    _seconds([*nox, "-s", "build-all"], ROOT, os.environ)
-    ours, theirs = [], []
+def unchanged() -> Iterator[Result]:
+    """`nox -s build-all` over the whole matrix when nothing changed; builds it first."""
+    nox = [sys.executable, "-m", "nox", "--script-mode", "none", "-s"]
     with tempfile.TemporaryDirectory(prefix="bench-nox-") as folder:
         (Path(folder) / "noxfile.py").write_text(_EMPTY)
-        for _ in range(runs):
-            theirs.append(_seconds([*nox, "-s", "empty"], Path(folder), os.environ))
-            ours.append(_seconds([*nox, "-s", "build-all"], ROOT, os.environ))
-    return Ratio(
-        name="nox -s build-all, nothing changed / an empty nox session",
-        ours=statistics.median(ours),
-        theirs=statistics.median(theirs),
-        at_most=2.0,
-    )
-
-
-def run() -> Iterator[Ratio]:
-    """Every pair, the quick one last, since it needs the whole matrix built."""
-    yield cold_build(("amd64", "arm64"))
-    yield no_change()
+        yield measure.compare(
+            "nox -s build-all, no change",
+            "an empty nox session",
+            functools.partial(_run, [*nox, "build-all"], ROOT, os.environ),
+            functools.partial(_run, [*nox, "empty"], Path(folder), os.environ),
+            unit="runs",
+            amount=1,
+            target=2,
+            rounds=15,
+            most=True,
+        )
