@@ -11,6 +11,7 @@ from buildmatrix.host import Handler, Host
 from buildmatrix.preflight import libc, rundata, script_run, startup
 from buildmatrix.preflight.absent import interpreter_cause
 from buildmatrix.preflight.context import Libraries, Start
+from buildmatrix.preflight.covered import lost_rights
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP, PT_LOAD
 from buildmatrix.preflight.elfload import Image, Mapped, entry_elsewhere, entry_fault
@@ -99,6 +100,7 @@ class Judge:
                 run_loader(start, own, trail.shared)
                 return
         self._entry(main, host)
+        trail.depends.extend(lost_rights(main))
         self._program(main.image, host, trail)
 
     def _dynamic(self, start: Start, mapped: Mapped) -> None:
