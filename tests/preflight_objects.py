@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from buildmatrix.facts import Kind
 from buildmatrix.host import Host, parse
-from buildmatrix.preflight.dynobj import sysv_hash
 from buildmatrix.preflight.explain import Judge
 from buildmatrix.preflight.openexec import Command
 from buildmatrix.preflight.rootfs import Inode
+from buildmatrix.preflight.symhash import sysv_hash
 from buildmatrix.preflight.tarfs import TreeBuilder
 from buildmatrix.preflight.verdict import Verdict
 from buildmatrix.preflight.walk import Credentials, View

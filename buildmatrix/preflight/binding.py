@@ -26,10 +26,10 @@ from buildmatrix.preflight.dynobj import (
     Reloc,
     Room,
     Symbol,
-    gnu_hash,
 )
 from buildmatrix.preflight.elfimage import EM_386, EM_AARCH64, EM_ARM, EM_X86_64
 from buildmatrix.preflight.glibc_search import Loaded
+from buildmatrix.preflight.symhash import gnu_hash
 
 SHN_ABS = 0xFFF1
 ALLOWED_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from buildmatrix.preflight.elfimage import PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
+from buildmatrix.preflight.elfimage import EM_X86_64, PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
 from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
+from buildmatrix.preflight.symhash import sysv_hash
 
 DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
 DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ, DT_PLTREL, DT_TEXTREL, DT_JMPREL = 14, 15, 16, 17, 18, 20, 22, 23
@@ -285,22 +286,29 @@ class DynamicObject:
         elif DT_HASH in self.tags:
             yield from self._sysv_candidates(name)
 
-    def _gnu_candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
-        nbuckets, symoffset, bloom, shift, start = self._gnu_hash or (0, 0, 0, 0, 0)
-        if not nbuckets:
-            return
+    def _gnu_first(self, gnu: int) -> int:
+        """The first symbol of a hash's chain; 0 where the Bloom filter or the bucket says that there is none."""
+        nbuckets, _, bloom, shift, start = self._gnu_hash or (0, 0, 0, 0, 0)
+        if not nbuckets and not self.musl:
+            return 0
         at = gnu // self.layout.bits & (bloom - 1) & 0xFFFFFFFF
         if at < bloom <= MAX_TABLE // 8:
             word = self._gnu_bloom[at]
         else:
             word = self.layout.unpack("P").unpack(self.space.read(start + at * self.layout.word, self.layout.word))[0]
         if not (word >> (gnu % self.layout.bits)) & (word >> ((gnu >> shift) % self.layout.bits)) & 1:
-            return
+            return 0
+        if not nbuckets:
+            raise Fault("SIGFPE" if self.header.machine == EM_X86_64 else "SIGSEGV", start)
         if nbuckets > MAX_TABLE // 4:
             raise Fault("SIGSEGV", start)
-        index = self._gnu_buckets[gnu % nbuckets]
+        return self._gnu_buckets[gnu % nbuckets]
+
+    def _gnu_candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
+        index = self._gnu_first(gnu)
         if not index:
             return
+        nbuckets, symoffset, bloom, _, start = self._gnu_hash or (0, 0, 0, 0, 0)
         chain = start + bloom * self.layout.word + nbuckets * 4 - symoffset * 4
         while True:
             value = int.from_bytes(self.space.read(chain + index * 4, 4), self._endian)
@@ -333,9 +341,11 @@ class DynamicObject:
     def rows(self, table: int, size: int, addend: bool) -> Iterator[tuple[int, ...]]:
         """The entries of a DT_REL or DT_RELA table as they lie in memory. Raises Fault."""
         address, length = self.address_of(table), self.tags.get(size, 0)
+        if address is None and self.musl:
+            address = self.bias  # musl takes a tag that is absent for zero
         if address is None or not length:
             return iter(())
-        if not self.tags[table]:
+        if not self.tags.get(table) and not self.musl:
             raise Fault("SIGSEGV", 0)  # a zero is left as it is, not moved by the load bias
         entry = self.layout.word * (3 if addend else 2)
         data = self.space.read(address, min(length, MAX_TABLE) // entry * entry)
@@ -417,28 +427,3 @@ class DynamicObject:
             if not definition.flags & 1:
                 table[definition.number] = (definition.name, definition.hash, None, False)
         return table
-
-
-def sysv_hash(name: bytes) -> int:
-    """The System V ABI's hash of a symbol's name."""
-    value = 0
-    for byte in name:
-        value = 16 * value + byte
-        value ^= value >> 24 & 0xF0
-    return value & 0x0FFFFFFF
-
-
-_GNU: dict[bytes, int] = {}
-
-
-def gnu_hash(name: bytes) -> int:
-    """The GNU hash of a symbol's name (remembered)."""
-    value = _GNU.get(name)
-    if value is None:
-        value = 5381
-        for byte in name:
-            value = value * 33 + byte
-        if len(_GNU) > 1 << 18:
-            _GNU.clear()
-        value = _GNU[name] = value & 0xFFFFFFFF
-    return value

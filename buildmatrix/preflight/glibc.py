@@ -14,7 +14,7 @@ from buildmatrix.facts import Kind
 from buildmatrix.preflight import blame
 from buildmatrix.preflight.binding import BadType, Binder, BrokenTable, Reference, Undefined, Unversioned, Wanted
 from buildmatrix.preflight.context import STRERROR, Start, object_of, open_read
-from buildmatrix.preflight.dynobj import DT_AUXILIARY, sysv_hash
+from buildmatrix.preflight.dynobj import DT_AUXILIARY
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_open import Crash, LibraryMapper, LoadError
 from buildmatrix.preflight.glibc_search import Hit, Loaded, Search
@@ -22,6 +22,7 @@ from buildmatrix.preflight.glibc_versions import check_versions
 from buildmatrix.preflight.isa import needed_isa
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Fault
+from buildmatrix.preflight.symhash import sysv_hash
 from buildmatrix.preflight.verdict import Evidence, Needed, Stage, Stop
 from buildmatrix.preflight.walk import Failed
 

@@ -99,6 +99,15 @@ class AddressSpace:
             return self._areas[index]
         return None
 
+    def covers(self, start: int, end: int) -> bool:
+        """Whether every address in [start, end) is mapped."""
+        while start < end:
+            area = self.find(start)
+            if area is None:
+                return False
+            start = area.end
+        return start >= end > 0
+
     def backed(self, area: Area, address: int) -> bool:
         """Whether the page of `address` lies inside the file (a page past its end is SIGBUS)."""
         if area.blob is None:

@@ -7,14 +7,11 @@ Everything is bound at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from posixpath import dirname
 
 from buildmatrix.facts import Kind
 from buildmatrix.preflight.context import MUSL_STRERROR, Start, object_of, open_read
 from buildmatrix.preflight.dynobj import (
-    DT_GNU_HASH,
-    DT_HASH,
     DT_PLTREL,
     DT_PLTRELSZ,
     DT_RELA,
@@ -24,60 +21,24 @@ from buildmatrix.preflight.dynobj import (
     DT_RELSZ,
     DynamicObject,
     Reloc,
-    Symbol,
-    gnu_hash,
 )
 from buildmatrix.preflight.elfimage import (
-    EM_386,
-    EM_AARCH64,
-    EM_ARM,
-    EM_X86_64,
+    PT_GNU_RELRO,
     Layout,
 )
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.libc import Musl
 from buildmatrix.preflight.memory import Fault
 from buildmatrix.preflight.musl_map import map_library
+from buildmatrix.preflight.musl_symbols import TYPES, Dso, Types, find_symbol, fix_of
+from buildmatrix.preflight.symhash import gnu_hash
 from buildmatrix.preflight.verdict import Evidence, Needed, Stage, Stop
 from buildmatrix.preflight.walk import Failed, Found, below
 
 DEFAULT_PATH = "/lib:/usr/local/lib:/usr/lib"
 RESERVED = ("c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet.")
 PASSED_ERRORS = ("ENOENT", "ENOTDIR", "EACCES", "ENAMETOOLONG")
-OK_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6
-OK_BINDINGS = 1 << 1 | 1 << 2 | 1 << 10
-STT_TLS, STT_IFUNC = 6, 10
-
-
-@dataclass(frozen=True, slots=True)
-class Types:
-    """The relocation types that musl's reloc.h of one architecture names."""
-
-    known: frozenset[int]
-    plt: int
-    copy: int
-
-
-TYPES = {
-    EM_X86_64: Types(frozenset({1, 2, 5, 6, 7, 8, 16, 17, 18, 36}), 7, 5),
-    EM_AARCH64: Types(frozenset({257, 1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031}), 1026, 1024),
-    EM_386: Types(frozenset({1, 2, 5, 6, 7, 8, 14, 35, 36, 37, 41}), 7, 5),
-    EM_ARM: Types(frozenset({2, 3, 13, 17, 18, 19, 20, 21, 22, 23}), 22, 20),
-}
-
-
-@dataclass(slots=True, eq=False)
-class Dso:
-    """One loaded object: `name` as in messages, `shortname` as found by a search, who needed it."""
-
-    object: DynamicObject
-    name: str
-    shortname: str
-    needed_by: Dso | None
-    key: tuple[int, int] | None
-    kernel_mapped: bool = False
-    foreign: int = 0
-    requires: list[Dso] = field(default_factory=list)
+STT_IFUNC = 10
 
 
 class MuslStart:
@@ -132,7 +93,7 @@ class MuslStart:
                 *(row[1] for row in self.causes[1:4]),
                 exit_status=127,
                 message=self.lines[0],
-                fix=_fix(cause),
+                fix=fix_of(cause),
             )
         self._relr()
         self._foreign()
@@ -290,6 +251,8 @@ class MuslStart:
         item = Dso(library, path, path.rpartition("/")[2] if path != name else "", needed_by, found.inode.key)
         item.foreign = library.header.machine if library.header.machine != self.machine else 0
         self.chain.append(item)
+        if library.unsure:
+            self.start.depends.append(library.unsure)
         asker = needed_by.name if needed_by else "LD_PRELOAD"
         self.start.needed.append(Needed(by=asker, name=name, path=path, rule=rule))
         return item
@@ -318,7 +281,7 @@ class MuslStart:
     def _is_libc(self, library: DynamicObject) -> bool:
         """Whether it is another libc, which musl replaces by itself."""
         return all(
-            _find([Dso(library, "", "", None, None)], name, need_definition=True) is not None
+            find_symbol([Dso(library, "", "", None, None)], name, need_definition=True) is not None
             for name in (b"__libc_start_main", b"stdin")
         )
 
@@ -343,6 +306,24 @@ class MuslStart:
                     cause,
                     Evidence(place=item.object.path, text=f"relocation type {kind} means nothing to musl"),
                 )
+        self._protect(item)
+
+    def _protect(self, item: Dso) -> None:
+        """RELRO: mprotect over a range that is not mapped as a whole is an error."""
+        page = self.start.host.page_size
+        for phdr in item.object.phdrs:
+            if phdr.type != PT_GNU_RELRO:
+                continue
+            start, end = phdr.vaddr & -page, (phdr.vaddr + phdr.memsz) & self.layout.mask & -page
+            if start != end and not item.object.space.covers(start + item.object.bias, end + item.object.bias):
+                self.start.depends.append(f"what is mapped next to {item.object.path}")
+                self._error(
+                    f"Error relocating {item.name}: RELRO protection failed: Out of memory",
+                    "bad-elf" if item is self.app else "bad-library",
+                    Evidence(
+                        place=item.object.path, text=f"PT_GNU_RELRO {start:#x} to {end:#x} is not mapped as a whole"
+                    ),
+                )
 
     @staticmethod
     def _whole_tables(item: Dso) -> None:
@@ -359,7 +340,7 @@ class MuslStart:
             return True
         name = item.object.string(symbol.name)
         head = self.chain[1:] if types is not None and kind == types.copy else self.chain
-        found = _find(head, name, need_definition=types is not None and kind == types.plt)
+        found = find_symbol(head, name, need_definition=types is not None and kind == types.plt)
         if found is not None or (symbol.shndx == 0 and symbol.binding == 2):
             return True
         text = name.decode(errors="replace")
@@ -417,34 +398,3 @@ class MuslStart:
             depends=("which of the foreign bytes are executed first",),
             fix="install the library for the program's own architecture",
         )
-
-
-def _fix(cause: str) -> str:
-    return {
-        "missing-library": "put the library into a directory that musl searches: its path file's, else /lib, "
-        "/usr/local/lib, /usr/lib",
-        "wrong-libc": "build against musl: this file uses what only glibc has",
-        "missing-symbol": "ship the library version that defines it; a glibc program has to be rebuilt for musl",
-        "wrong-library-arch": "install the library for the program's own architecture",
-    }.get(cause, "install the library again")
-
-
-def _find(chain: list[Dso], name: bytes, *, need_definition: bool) -> Symbol | None:
-    """find_sym: versions are not looked at, save that a hidden one does not count."""
-    hashed = gnu_hash(name)
-    for item in chain:
-        if DT_GNU_HASH not in item.object.tags and DT_HASH not in item.object.tags:
-            raise Fault("SIGSEGV", 0)
-        symbol = next((symbol for symbol in item.object.candidates(name, hashed) if not _hidden(item, symbol)), None)
-        if symbol is None or (symbol.shndx == 0 and (need_definition or symbol.type == STT_TLS)):
-            continue
-        if (symbol.value == 0 and symbol.type != STT_TLS) or not 1 << symbol.type & OK_TYPES:
-            continue
-        if 1 << symbol.binding & OK_BINDINGS:
-            return symbol
-    return None
-
-
-def _hidden(item: Dso, symbol: Symbol) -> bool:
-    raw = item.object.versym(symbol.number)
-    return raw is not None and bool(raw & 0x8000)
