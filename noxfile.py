@@ -55,7 +55,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Speed as ratios against peers in one run; what follows -- goes to `python -m bench`."""
-    _install(session, "bench", "toolchains")
+    _install(session, "test", "toolchains")
     session.run("python", "-m", "bench", *session.posargs)
 
 
