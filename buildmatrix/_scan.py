@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from buildmatrix import _records
@@ -172,5 +173,4 @@ class Scan:
 
 def unpack(records: bytes, arena: bytes, roots: Roots) -> Iterator[Scan]:
     """The entries of one block: `records` and `arena` are its bytes."""
-    for values in RECORD.struct.iter_unpack(records):
-        yield Scan(values, arena, roots)
+    return map(Scan, RECORD.struct.iter_unpack(records), repeat(arena), repeat(roots))

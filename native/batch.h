@@ -33,7 +33,7 @@
 #define STREAM_BYTES (POOL_BYTES / STREAMS)
 #define LARGE_MOST 16           /* large files waiting for a worker */
 #define LARGE_URGENT 268435456  /* bytes: a file that is not made to wait for company */
-#define HEAD_BYTES 64
+#define HEAD_BYTES 64           /* enough to dismiss a file by */
 #define LISTING_BYTES 32768
 #define TASK_NAMES 32           /* files handed over at a time */
 #define BLOCK_RECORDS 256

@@ -51,14 +51,18 @@ static void run_files(bm_worker *worker, bm_task *task)
         bm_worker_file(worker, &place, type);
 }
 
+#define NAME_BYTES 4097 /* PATH_MAX and one more */
+
 /* One directory; its siblings go back on the stack first, below whatever it holds. */
 static void run_dirs(bm_worker *worker, bm_task *task)
 {
     uint8_t type;
-    char name[NAME_MAX + 1];
+    char name[NAME_BYTES];
     const char *found = bm_task_name(task, &type);
-    if (!found) return;
-    memcpy(name, found, strlen(found) + 1);
+    size_t length = strlen(found);
+    if (length >= sizeof name) length = sizeof name - 1; /* no path can hold it: opening it will say so */
+    memcpy(name, found, length);
+    name[length] = 0;
     bm_dir *parent = task->dir;
     bm_dir_hold(worker->batch, parent);
     if (task->count) bm_task_push(worker->batch, task);

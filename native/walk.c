@@ -78,15 +78,17 @@ static bm_task *task_for(bm_worker *worker, bm_task_kind kind, bm_dir *dir, uint
     return task;
 }
 
-/* Puts a name on a task of its kind; a full one is pushed and replaced. */
+/*
+ * Puts a name on a task of its kind; a full one is pushed and replaced. NAME_MAX is what most file
+ * systems allow, but some give longer names: a task is made for one that does not fit.
+ */
 static bool hand_over(bm_worker *worker, bm_task **task, bm_task_kind kind, bm_dir *dir, uint8_t type,
                       const char *name)
 {
-    if (*task && (*task)->count == TASK_NAMES) {
-        bm_task_push(worker->batch, *task);
-        *task = NULL;
-    }
-    if (!*task) *task = task_for(worker, kind, dir, TASK_NAMES * (NAME_MAX + 2));
+    if (*task && (*task)->count < TASK_NAMES && bm_task_add(*task, type, name)) return true;
+    if (*task) bm_task_push(worker->batch, *task);
+    size_t usual = TASK_NAMES * (NAME_MAX + 2), own = strlen(name) + 2;
+    *task = task_for(worker, kind, dir, (uint32_t)(own > usual ? own : usual));
     return *task && bm_task_add(*task, type, name);
 }
 

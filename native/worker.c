@@ -146,10 +146,10 @@ void bm_worker_source(bm_worker *worker, bm_source *source, int *fd, uint64_t si
     bm_source_open(source, size, read_at, fd, worker->window);
 }
 
-/* The first bytes tell most files from executables: a short first window, larger ones on demand. */
+/* The first window at once: small files are in it whole, executables with most of what is asked of them. */
 static void seed_head(bm_worker *worker, bm_source *source, int fd)
 {
-    size_t length = source->size < HEAD_BYTES ? (size_t)source->size : HEAD_BYTES;
+    size_t length = source->size < BM_WINDOW_BYTES ? (size_t)source->size : BM_WINDOW_BYTES;
     ssize_t got = pread(fd, worker->window, length, 0);
     if (got != (ssize_t)length) return; /* the source will meet the same trouble and report it */
     source->windows[0] = source->current = (bm_window){worker->window, 0, length};
