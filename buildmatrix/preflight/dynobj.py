@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from buildmatrix.preflight.elfimage import EM_X86_64, PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
 from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 from buildmatrix.preflight.symhash import sysv_hash
+from buildmatrix.preflight.versiontables import VersionDef, VersionNeed, read_definitions, read_needs
 
 DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
 DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ, DT_PLTREL, DT_TEXTREL, DT_JMPREL = 14, 15, 16, 17, 18, 20, 22, 23
@@ -68,26 +69,6 @@ class Room:
     plain: int
     low: int = 0
     high: int = 0
-
-
-class VersionNeed(NamedTuple):
-    """One Vernaux with the file name of its Verneed."""
-
-    file: bytes
-    name: bytes
-    hash: int
-    flags: int
-    other: int
-
-
-class VersionDef(NamedTuple):
-    """One Verdef with its first name; `revision` is vd_version."""
-
-    name: bytes
-    hash: int
-    flags: int
-    number: int
-    revision: int
 
 
 class DynamicObject:
@@ -374,26 +355,6 @@ class DynamicObject:
 
     # Versions.
 
-    @cached_property
-    def version_needs(self) -> tuple[VersionNeed, ...]:
-        """Every Vernaux in order. Raises Fault."""
-        address = self.address_of(DT_VERNEED)
-        rows: list[VersionNeed] = []
-        need, aux = self.layout.unpack("HHIII"), self.layout.unpack("IHHII")
-        while address is not None and len(rows) < MAX_DYNAMIC:
-            _, _, file, first, following = need.unpack(self.space.read(address, 16))
-            at = address + first
-            while len(rows) < MAX_DYNAMIC:
-                hashed, flags, other, name, more = aux.unpack(self.space.read(at, 16))
-                rows.append(VersionNeed(self.string(file), self.string(name), hashed, flags, other))
-                if not more:
-                    break
-                at += more
-            if not following:
-                break
-            address += following
-        return tuple(rows)
-
     @property
     def need_revision(self) -> int:
         """vn_version of the first Verneed; 1 where there is none."""
@@ -401,21 +362,16 @@ class DynamicObject:
         return 1 if address is None else int.from_bytes(self.space.read(address, 2), self._endian)
 
     @cached_property
+    def version_needs(self) -> tuple[VersionNeed, ...]:
+        """Every Vernaux in order. Raises Fault."""
+        address = self.address_of(DT_VERNEED)
+        return () if address is None else read_needs(self.layout, self.space.read, self.string, address)
+
+    @cached_property
     def version_defs(self) -> tuple[VersionDef, ...] | None:
         """Every Verdef in order, or None where there is no DT_VERDEF. Raises Fault."""
         address = self.address_of(DT_VERDEF)
-        if address is None:
-            return None
-        rows: list[VersionDef] = []
-        head = self.layout.unpack("HHHHIII")
-        while len(rows) < MAX_DYNAMIC:
-            revision, flags, index, _, hashed, aux, following = head.unpack(self.space.read(address, 20))
-            name = int.from_bytes(self.space.read(address + aux, 4), self._endian)
-            rows.append(VersionDef(self.string(name), hashed, flags, index & 0x7FFF, revision))
-            if not following:
-                break
-            address += following
-        return tuple(rows)
+        return None if address is None else read_definitions(self.layout, self.space.read, self.string, address)
 
     @cached_property
     def versions(self) -> dict[int, tuple[bytes, int, bytes | None, bool]]:

@@ -16,6 +16,9 @@ from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 from buildmatrix.preflight.walk import Found, View, below
 
 DT_RELAENT = 9
+WRAPS = 1 << 46
+"""Load biases are at least this large on 64-bit machines."""
+
 SKIP_MACHINE, SKIP_CLASS = "machine", "class"
 
 
@@ -225,7 +228,7 @@ class LibraryMapper:
         for index, phdr in enumerate(loads):
             if noexec is not None and phdr.flags & 1:
                 raise LoadError(name, failed, cause="noexec-mount", place=noexec, why="is mounted noexec")
-            low, high = space.down(phdr.vaddr), space.up(phdr.vaddr + phdr.filesz)
+            low, high = space.down(phdr.vaddr), space.up(phdr.vaddr + phdr.filesz) & self.layout.mask
             if index == 0 or high > low:
                 end = high if index else max(high, low)
                 space.map(low, end, prot_of(phdr.flags), blob, space.down(phdr.offset))
@@ -234,7 +237,7 @@ class LibraryMapper:
     def _extent(self, found: Found, loads: list[Phdr], space: AddressSpace, name: str, end: int) -> None:
         """What has_holes checks, and segments that reach out of the room that the first and last one span."""
         first, last = loads[0], loads[-1]
-        ends = [space.up((phdr.vaddr + phdr.filesz) & self.layout.mask) for phdr in loads]
+        ends = [space.up((phdr.vaddr + phdr.filesz) & self.layout.mask) & self.layout.mask for phdr in loads]
         starts = [space.down(phdr.vaddr) for phdr in loads]
         if any(before != after for before, after in zip(ends, starts[1:], strict=False)) and starts[-1] < ends[0]:
             why = f"segment at {last.vaddr:#x} begins before the one at {first.vaddr:#x} ends"
@@ -249,8 +252,8 @@ class LibraryMapper:
 
     def _bss(self, found: Found, phdr: Phdr, space: AddressSpace) -> None:
         zero, end = phdr.vaddr + phdr.filesz, (phdr.vaddr + phdr.memsz) & self.layout.mask
-        if end <= zero:
-            return
+        if end <= zero or (self.layout.bits == 64 and end > self.layout.mask - WRAPS):
+            return  # with the load bias the end wraps to below the start
         page = min(space.up(zero), end)
         try:
             if page > zero:

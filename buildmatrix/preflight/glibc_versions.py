@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildmatrix.preflight import blame
-from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERSYM, VersionNeed
+from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERSYM
 from buildmatrix.preflight.glibc_open import Crash, LoadError
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.memory import Fault
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
+from buildmatrix.preflight.versiontables import VersionNeed
 
 if TYPE_CHECKING:
     from buildmatrix.preflight.glibc import GlibcStart

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from buildmatrix.facts import Kind
 from buildmatrix.preflight.context import STRERROR, Start, open_read
-from buildmatrix.preflight.elfload import Image, MapError, Mapper
+from buildmatrix.preflight.elfload import Image, MapError, Mapped, Mapper
 from buildmatrix.preflight.glibc import GlibcStart
 from buildmatrix.preflight.glibc_open import LoadError, verify
 from buildmatrix.preflight.libc import Glibc, Loader
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
-from buildmatrix.preflight.walk import Failed, below
+from buildmatrix.preflight.walk import Failed, Found, below
 
 VALUED = (
     "--library-path",
@@ -52,67 +52,12 @@ def run_loader(start: Start, loader: Loader, depends: list[str]) -> None:
 
 
 def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str]) -> None:
-    name = arguments[0]
-    found = open_read(start.view, name)
-    if isinstance(found, Failed):
-        raise _failed(
-            name,
-            LoadError(
-                name,
-                "cannot open shared object file",
-                errno=found.errno,
-                cause="missing-file",
-                place=found.at,
-                why=found.why,
-            ),
-        )
-    own = start.process.main
-    blob = start.view.root.data(found.inode)
-    layout = own.image.layout
     try:
-        reason = verify(found, blob, name, layout, own.image.header.machine, loader)
+        found = _open(start, arguments[0])
+        main = _map(start, loader, found, arguments[0])
     except LoadError as error:
-        raise _failed(name, error) from error
-    if reason is not None or found.inode.kind is not Kind.REGULAR:
-        raise _failed(
-            name,
-            LoadError(
-                name,
-                "cannot open shared object file",
-                errno="ENOENT",
-                cause="wrong-machine",
-                place=found.path,
-                why="is for another machine",
-            ),
-        )
-    header = layout.header(blob.read(0, layout.ehsize))
-    phdrs = layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))
-    mounted = below(found.path, start.view.noexec)
-    if mounted is not None:
-        raise _failed(
-            name,
-            LoadError(
-                name,
-                "failed to map segment from shared object",
-                cause="noexec-mount",
-                place=mounted,
-                why="is mounted noexec",
-            ),
-        )
-    image = Image(found.path, blob, layout, header, phdrs)
-    try:
-        main = Mapper(start.host, image, interpreter=False, dynamic=True, privileged=True).run()
-    except MapError as error:
-        raise _failed(
-            name,
-            LoadError(
-                name,
-                "ELF load command address/offset not page-aligned",
-                cause="bad-elf",
-                place=found.path,
-                why=error.why,
-            ),
-        ) from error
+        raise _failed(arguments[0], error) from error
+    own = start.process.main
     process = replace(
         start.process,
         main=main,
@@ -121,8 +66,38 @@ def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str])
         executable=found,
         argv=tuple(arguments),
     )
-    inner = replace(start, process=process, env=env)
-    GlibcStart(inner, loader, own).run()
+    GlibcStart(replace(start, process=process, env=env), loader, own).run()
+
+
+def _open(start: Start, name: str) -> Found:
+    found = open_read(start.view, name)
+    if isinstance(found, Failed):
+        text = "cannot open shared object file"
+        raise LoadError(name, text, errno=found.errno, cause="missing-file", place=found.at, why=found.why)
+    return found
+
+
+def _map(start: Start, loader: Glibc, found: Found, name: str) -> Mapped:
+    own = start.process.main.image
+    blob, layout = start.view.root.data(found.inode), own.layout
+    reason = verify(found, blob, name, layout, own.header.machine, loader)
+    if reason is not None or found.inode.kind is not Kind.REGULAR:
+        text = "cannot open shared object file"
+        raise LoadError(
+            name, text, errno="ENOENT", cause="wrong-machine", place=found.path, why="is for another machine"
+        )
+    header = layout.header(blob.read(0, layout.ehsize))
+    phdrs = layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))
+    mounted = below(found.path, start.view.noexec)
+    if mounted is not None:
+        text = "failed to map segment from shared object"
+        raise LoadError(name, text, cause="noexec-mount", place=mounted, why="is mounted noexec")
+    image = Image(found.path, blob, layout, header, phdrs)
+    try:
+        return Mapper(start.host, image, interpreter=False, dynamic=True, privileged=True).run()
+    except MapError as error:
+        text = "ELF load command address/offset not page-aligned"
+        raise LoadError(name, text, cause="bad-elf", place=found.path, why=error.why) from error
 
 
 def _failed(program: str, error: LoadError) -> Stop:
