@@ -227,11 +227,28 @@ cgo = true
     }
 
 
+WITH_C = """\
+package main
+
+// #include <stdlib.h>
+// typedef int *pointer;
+import "C"
+
+import "unsafe"
+
+type holder struct{ value C.pointer }
+
+func (h holder) address() unsafe.Pointer { return unsafe.Pointer(h.value) }
+
+func main() { holder{}.address(); C.system(nil) }
+"""
+
+
 def test_c_code_that_starts_programs_is_unknown(tmp_path: Path, cache: dict[str, str]) -> None:
-    main = 'package main\n\n// #include <stdlib.h>\nimport "C"\n\nfunc main() { C.system(nil) }\n'
-    made = project.create(tmp_path, matrix=project.MATRIX + "cgo = true\n", main=main)
+    made = project.create(tmp_path, matrix=project.MATRIX + "cgo = true\n", main=WITH_C)
     (cell,) = listed(made, cache, "--target", "arm64").values()
     assert [(site["function"], site["constant"]) for site in cell["sites"]] == [("C.system", False)]
+    assert cell["problems"] == [], "the types of C are not known here, and that is no problem of the program"
 
 
 def test_what_cannot_be_read_is_told_and_hides_nothing_else(tmp_path: Path, cache: dict[str, str]) -> None:

@@ -177,7 +177,8 @@ func (l *loader) typeCheck(each *listed, result *checked) {
 		Sizes:            l.sizes,
 		Importer:         importer{loader: l, names: each.ImportMap},
 		Error: func(err error) {
-			if failures++; failures == 1 && !each.Standard {
+			// The types of C are not known here, and sound code that uses them may look wrong.
+			if failures++; failures == 1 && !each.Standard && len(each.CgoFiles) == 0 {
 				result.problems = append(result.problems, err.Error())
 			}
 		},
