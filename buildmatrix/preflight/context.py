@@ -6,6 +6,7 @@ programs of the root need it. A library's own load bias is 0 here, since only di
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,6 +27,14 @@ STRERROR = {
     "EBUSY": "Device or resource busy", "EPERM": "Operation not permitted",
 }  # fmt: skip
 """strerror(3) of the errors that occur here (glibc and musl agree on these)."""
+
+
+RTLD_KNOWS = frozenset({"ENOENT", "EACCES", "ENOMEM", "EINVAL", "EPERM"})
+
+
+def rtld_strerror(name: str) -> str:
+    """What glibc's ld.so says of an error: it knows five by their texts (elf/dl-minimal.c __strerror_r)."""
+    return STRERROR[name] if name in RTLD_KNOWS else f"Error {getattr(errno, name, 0)}"
 
 
 Key = tuple[tuple[int, int], int, str]

@@ -13,7 +13,7 @@ from posixpath import dirname
 from buildmatrix.facts import Kind
 from buildmatrix.preflight import blame
 from buildmatrix.preflight.binding import BadType, Binder, BrokenTable, Reference, Undefined, Unversioned, Wanted
-from buildmatrix.preflight.context import STRERROR, Start, object_of, open_read
+from buildmatrix.preflight.context import Start, object_of, open_read, rtld_strerror
 from buildmatrix.preflight.dynobj import DT_AUXILIARY
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_open import Crash, LibraryMapper, LoadError
@@ -93,7 +93,7 @@ class GlibcStart:
 
     def _fatal(self, error: LoadError, name: str | None = None) -> Stop:
         told = error.name if name is None else name
-        number = f": {STRERROR.get(error.errno, error.errno)}" if error.errno else ""
+        number = f": {rtld_strerror(error.errno)}" if error.errno else ""
         told_text = f"{told}: {error.text}" if told else error.text
         message = f"{self.start.program}: error while loading shared libraries: {told_text}{number}"
         if not error.text:

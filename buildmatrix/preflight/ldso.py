@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from buildmatrix.facts import Kind
-from buildmatrix.preflight.context import STRERROR, Start, open_read
+from buildmatrix.preflight.context import Start, open_read, rtld_strerror
 from buildmatrix.preflight.elfload import Image, MapError, Mapped, Mapper
 from buildmatrix.preflight.glibc import GlibcStart
 from buildmatrix.preflight.glibc_open import LoadError, verify
+from buildmatrix.preflight.lazy import lazy_calls
 from buildmatrix.preflight.libc import Glibc, Loader
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
 from buildmatrix.preflight.walk import Failed, Found, below
@@ -66,7 +67,9 @@ def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str])
         executable=found,
         argv=tuple(arguments),
     )
-    GlibcStart(replace(start, process=process, env=env), loader, own).run()
+    started = GlibcStart(replace(start, process=process, env=env), loader, own)
+    started.run()
+    lazy_calls(started)
 
 
 def _open(start: Start, name: str) -> Found:
@@ -82,10 +85,8 @@ def _map(start: Start, loader: Glibc, found: Found, name: str) -> Mapped:
     blob, layout = start.view.root.data(found.inode), own.layout
     reason = verify(found, blob, name, layout, own.header.machine, loader)
     if reason is not None or found.inode.kind is not Kind.REGULAR:
-        text = "cannot open shared object file"
-        raise LoadError(
-            name, text, errno="ENOENT", cause="wrong-machine", place=found.path, why="is for another machine"
-        )
+        text, why = "cannot open shared object file", "is for another machine"
+        raise LoadError(name, text, errno="ENOENT", cause="wrong-machine", place=found.path, why=why)
     header = layout.header(blob.read(0, layout.ehsize))
     phdrs = layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))
     mounted = below(found.path, start.view.noexec)
@@ -101,7 +102,7 @@ def _map(start: Start, loader: Glibc, found: Found, name: str) -> Mapped:
 
 
 def _failed(program: str, error: LoadError) -> Stop:
-    number = f": {STRERROR.get(error.errno, error.errno)}" if error.errno else ""
+    number = f": {rtld_strerror(error.errno)}" if error.errno else ""
     return Stop(
         Stage.LOADER,
         error.cause,
