@@ -75,6 +75,26 @@ def sanitizers(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def lab(session: nox.Session) -> None:
+    """The preflight against recorded executions; `nox -s lab -- DIR` with cases.json and roots/ in DIR."""
+    if not session.posargs:
+        session.error("name the folder: nox -s lab -- DIR (docs/preflight.md says what is in it)")
+    _install(session, "test")
+    folder, *rest = session.posargs
+    session.run("pytest", "tests/test_preflight_lab.py", *rest, env={"BUILDMATRIX_LAB": str(Path(folder).absolute())})
+
+
+@nox.session(default=False)
+def difftest(session: nox.Session) -> None:
+    """The preflight against this machine's kernel and loaders, with mutants; needs root.
+
+    What follows -- goes to `python -m tests.difftest`, such as --mutants 100000.
+    """
+    _install(session, "test")
+    session.run("python", "-m", "tests.difftest", *session.posargs)
+
+
+@nox.session(default=False)
 def wheel(session: nox.Session) -> None:
     """One abi3 wheel, and proof that it works on every Python from 3.11 that is on PATH."""
     session.install("--quiet", "build")
