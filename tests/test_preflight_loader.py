@@ -166,3 +166,14 @@ def test_musl_runs_the_code_of_a_foreign_library() -> None:
     foreign = Object(soname="libx.so.1", machine=183, defines={"x": ""}).build()
     verdict = musl_root().put("/prog", program(interp=MUSL)).put("/lib/libx.so.1", foreign).judge()
     assert (verdict.stage, verdict.cause, verdict.certain) == (Stage.RUNTIME_SIGNAL, "wrong-library-arch", False)
+
+
+def test_loader_started_by_hand_needs_no_execute_permission() -> None:
+    root = Roots().put("/prog", PROGRAM.build(), 0o644)
+    assert root.judge("/prog").errno == "EACCES"
+    assert root.judge(GLIBC, "/prog").stage is Stage.OK
+    verdict = root.put("/dir/file", b"").judge(GLIBC, "/dir")
+    assert verdict.message == "/dir: error while loading shared libraries: /dir: cannot read file data: Error 21"
+    libraries = root.put("/l/libx.so.1", LIBRARY).put("/needs", program(), 0o644)
+    assert libraries.judge(GLIBC, "/needs").cause == "missing-library"
+    assert libraries.judge(GLIBC, "--library-path", "/l", "/needs").stage is Stage.OK

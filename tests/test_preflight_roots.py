@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -267,3 +268,35 @@ def test_special_files_are_not_executed(tmp_path: Path) -> None:
     assert resolve(view, "/pipe").inode.kind is Kind.FIFO  # type: ignore[union-attr]
     verdict = Judge(view, parse("amd64,cpu=v2")).judge(Command(path="/pipe", argv=("/pipe",)))
     assert (verdict.errno, verdict.cause) == ("EACCES", "not-a-file")
+
+
+def layout(folder: Path, platforms: dict[str, Path]) -> Path:
+    """An OCI layout with one image of one layer for each platform."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def store(data: bytes) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"digest": f"sha256:{digest}", "size": len(data)}
+
+    manifests = []
+    for platform, layer in platforms.items():
+        system, architecture = platform.split("/")
+        media = "application/vnd.oci.image.layer.v1.tar"
+        document = {"config": store(b"{}"), "layers": [{**store(layer.read_bytes()), "mediaType": media}]}
+        entry = store(json.dumps({"schemaVersion": 2, **document}).encode())
+        manifests.append({**entry, "platform": {"os": system, "architecture": architecture}})
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return folder
+
+
+def test_image_is_chosen_by_the_hosts_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    right = archive(tmp_path / "amd64.tar", {"prog": ELF})
+    wrong = archive(tmp_path / "arm64.tar", {"prog": ELF, "only-arm64": b""})
+    image = str(layout(tmp_path / "image", {"linux/amd64": right, "linux/arm64": wrong}))
+    assert cli.main(["explain", "/prog", "--image", image, "--host", "amd64"]) == errors.EXIT_OK
+    assert cli.main(["explain", "/prog", "--image", image, "--host", "d2000"]) == errors.EXIT_FINDINGS
+    assert "wrong-machine" in capsys.readouterr().out
+    assert cli.main(["explain", "/prog", "--image", image, "--host", "riscv64"]) == errors.EXIT_USAGE
