@@ -334,7 +334,7 @@ const char *bm_hash_kernel(uint32_t want, uint32_t lanes);
  * For tests and benchmarks: use only kernels whose CPU features are in `cpu` (0: portable), and
  * calibrate again. No other thread may be hashing.
  */
-#define BM_CPU_BMI2 1
+#define BM_CPU_BMI2 1    /* with BMI1 */
 #define BM_CPU_AVX2 2    /* and the operating system saves YMM */
 #define BM_CPU_SHANI 4   /* with SSSE3 and SSE4.1 */
 #define BM_CPU_ARM_SHA1 8

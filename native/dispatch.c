@@ -38,7 +38,8 @@ static bool has_sha_instructions(void)
 static uint32_t cpu_bits(void)
 {
     __builtin_cpu_init();
-    return (__builtin_cpu_supports("bmi2") ? BM_CPU_BMI2 : 0u) | (__builtin_cpu_supports("avx2") ? BM_CPU_AVX2 : 0u) |
+    bool bmi = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    return (bmi ? BM_CPU_BMI2 : 0u) | (__builtin_cpu_supports("avx2") ? BM_CPU_AVX2 : 0u) |
            (has_sha_instructions() ? BM_CPU_SHANI : 0u);
 }
 #elif defined(__aarch64__) && defined(__linux__)

@@ -59,7 +59,7 @@ extern const bm_hash bm_hash_sha256, bm_hash_sha512, bm_hash_sha1;
 extern const bm_kernel bm_sha256_portable[], bm_sha512_portable[], bm_sha1_portable[];
 #if defined(__x86_64__)
 extern const bm_kernel bm_sha256_x86[], bm_sha512_x86[], bm_sha1_x86[];
-extern const bm_kernel bm_sha512_pair_x86[];
+extern const bm_kernel bm_sha256_pair_x86[], bm_sha512_pair_x86[];
 #elif defined(BM_ARM)
 extern const bm_kernel bm_sha256_arm[], bm_sha512_arm[], bm_sha1_arm[];
 #endif

@@ -146,19 +146,22 @@ X_INLINE void x8_rounds(__m256i *v, __m256i *w)
     for (int i = 16; i < 80; i++) {
         x8_extend(w, i);
         x8_round(v, i, w[i & 15]);
+        __asm__ volatile("" ::"r"(w) : "memory"); /* the schedule stays in memory, the state in registers */
     }
 }
 
 __attribute__((target("avx2"))) static void avx2_x8(void *const *state, const uint8_t *const *data, size_t blocks)
 {
-    __m256i v[5], before[5], w[16];
+    __m256i v[5], working[5], w[16];
     x8_load_state(v, state, 5);
     for (size_t at = 0; at < blocks * 64; at += 64) {
-        memcpy(before, v, sizeof v);
         x8_load_words(w, data, at);
         x8_load_words(w + 8, data, at + 32);
-        x8_rounds(v, w);
-        for (int i = 0; i < 5; i++) v[i] = _mm256_add_epi32(v[i], before[i]);
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) working[i] = v[i];
+        x8_rounds(working, w);
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) v[i] = _mm256_add_epi32(v[i], working[i]);
     }
     x8_store_state(v, state, 5);
 }

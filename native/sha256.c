@@ -34,6 +34,7 @@ static const bm_kernel *const kernels[] = {
     bm_sha256_portable,
 #if defined(__x86_64__)
     bm_sha256_x86,
+    bm_sha256_pair_x86,
 #elif defined(BM_ARM)
     bm_sha256_arm,
 #endif
