@@ -1,35 +1,63 @@
 """BM512 page size.
 
-Each PT_LOAD's address and file offset must be congruent modulo the page size of the kernel that
-maps it, and two of them may not share a page with different permissions. A file that is linked for
-4 KiB pages dies by SIGSEGV before main on a 64 KiB kernel (fs/binfmt_elf.c, elf_map).
+Each PT_LOAD's address and file offset must be congruent modulo the page size of the kernel that maps
+it: the kernel refuses other mappings and kills the program. Where two segments share a page of that
+kernel, the later mapping wins (fs/binfmt_elf.c, elf_load): the earlier segment's last bytes are then
+other bytes, or code that may not be executed, or data that may not be written, and the program dies
+when it gets there. Read-only data that only becomes writable still works; that is a warning.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from buildmatrix.checks.rule import Check, Subject, Violation
-from buildmatrix.facts import PAGE_SIZES, ElfFacts, Segment, SegmentType
+from buildmatrix.facts import PAGE_SIZES, PF_W, PF_X, ElfFacts, Segment, SegmentType
+from buildmatrix.finding import Severity
+
+_INCONGRUENT = "addresses and offsets that differ modulo the page size"
+_CLASH = "two segments in one page with other bytes or fewer rights"
+_EXPOSED = "read-only data in one page with writable data"
+_WHY = {
+    _INCONGRUENT: "a kernel with such pages refuses the mapping and kills the program before main",
+    _CLASH: "the later segment is mapped over the earlier one's end: code there cannot run, data there is wrong",
+    _EXPOSED: "it runs, but what should be read-only can be written",
+}
 
 
 def _run(subject: Subject) -> Iterator[Violation]:
-    elf, promised = subject.elf, subject.target.page_sizes
+    elf = subject.elf
     if elf is None:
         return
-    failing = {
-        size: "addresses and offsets that differ modulo the page size" if incongruent else "two segments in one page"
-        for size, incongruent, overlap in zip(PAGE_SIZES, elf.page_incongruent, elf.page_overlap, strict=True)
-        if size in promised and (incongruent or overlap)
-    }
-    if not failing:
-        return
-    sizes = " and ".join(str(size // 1024) for size in failing)
-    yield Violation(
-        what=f"cannot be mapped with {sizes} KiB pages (got {failing[max(failing)]}, "
-        f"expected segments aligned to {max(failing):#x})",
-        evidence="PT_LOAD " + ", ".join(f"{item.vaddr:#x}@{item.offset:#x}" for item in _loads(elf)),
-        why="a kernel with such pages kills the program before main",
-        fix=_fix(subject, max(failing)),
+    promised = [(index, size) for index, size in enumerate(PAGE_SIZES) if size in subject.target.page_sizes]
+    found = {size: defect for index, size in promised if (defect := _defect(elf, index, size))}
+    for defect, why in _WHY.items():
+        sizes = [size for size, its in found.items() if its == defect]
+        if not sizes:
+            continue
+        names = " and ".join(str(size // 1024) for size in sizes)
+        verb = "is mapped badly" if defect == _EXPOSED else "cannot be mapped"
+        yield Violation(
+            what=f"{verb} with {names} KiB pages (got {defect}, expected segments aligned to {max(sizes):#x})",
+            evidence="PT_LOAD " + ", ".join(f"{item.vaddr:#x}@{item.offset:#x}" for item in _loads(elf)),
+            why=why,
+            fix=_fix(subject, max(sizes)),
+            severity=Severity.WARNING if defect == _EXPOSED else Severity.ERROR,
+        )
+
+
+def _defect(elf: ElfFacts, index: int, size: int) -> str:
+    if elf.page_incongruent[index]:
+        return _INCONGRUENT
+    if not elf.page_overlap[index]:
+        return ""
+    shared = [
+        (one, two) for one, two in pairwise(_loads(elf)) if (one.vaddr + one.memsz - 1) // size >= two.vaddr // size
+    ]
+    harmless = shared and all(
+        one.vaddr - one.offset == two.vaddr - two.offset and not one.flags & ~two.flags & (PF_X | PF_W)
+        for one, two in shared
     )
+    return _EXPOSED if harmless else _CLASH
 
 
 def _loads(elf: ElfFacts) -> list[Segment]:

@@ -33,6 +33,8 @@ def _run(subject: Subject) -> Iterator[Violation]:
     if expected is None:
         why = "in an image without that loader, execve fails with ENOENT (no such file or directory)"
         fix = f"set cgo = false, or libc and static, in targets.{name}"
+        if not subject.target.cgo:
+            fix = f"drop -buildmode=pie from targets.{name}.flags, or set pie = true and ship that loader"
     elif got is None:
         why, fix = "the target asks for a dynamically linked program", f"set static = true in targets.{name}"
     else:
