@@ -22,7 +22,7 @@ def need(*tools: str) -> None:
 
 def build(program: str, output: Path, *, compiler: str = "gcc", flags: tuple[str, ...] = tasks.SANITIZERS) -> Path:
     sources = [tasks.NATIVE / "tests" / program, *sorted(tasks.NATIVE.glob("*.c"))]
-    command = [
+    command: list[str | Path] = [
         tasks.require(compiler),
         *tasks.WARNINGS,
         *flags,
