@@ -68,7 +68,7 @@ def _fix(subject: Subject, size: int) -> str:
     name = subject.target.name
     if subject.target.cgo:
         return f'add "-Wl,-z,max-page-size={size}" to targets.{name}.extldflags, or declare fewer page-sizes'
-    return f"drop -R from targets.{name}.ldflags, or declare fewer page-sizes"
+    return f"drop -R and -T from targets.{name}.ldflags, or declare fewer page-sizes"
 
 
 CHECK = Check(code="BM512", title="page size", run=_run)
