@@ -7,9 +7,10 @@ and CI shards run them in separate processes. One cell's failure never stops ano
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -282,28 +283,30 @@ def _locked(run: CellRun, listener: Listener) -> Outcome:
 def _parallel(runs: list[CellRun], build: Build, outcomes: dict[str, Outcome]) -> None:
     if not runs:
         return
+    stop = threading.Event()
+
+    def attempt(run: CellRun) -> Outcome:
+        if stop.is_set():
+            return Outcome(
+                cell=run.cell, status=Status.FAILED, reason=f"{run.cell}: not built, another cell failed first"
+            )
+        outcome = _locked(run, build.listener)
+        if build.fail_fast and outcome.failed:
+            stop.set()
+        return outcome
+
     pool = ThreadPoolExecutor(max_workers=build.plan.workers)
     try:
-        pending: dict[Future[Outcome], str] = {pool.submit(_locked, run, build.listener): run.cell for run in runs}
+        pending = {pool.submit(attempt, run): run.cell for run in runs}
         while pending:
-            done, _ = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                cell = pending.pop(future)
-                outcomes[cell] = future.result()
-                if build.fail_fast and outcomes[cell].failed:
-                    _give_up(pending, outcomes)
+            # Short waits, so that the main thread hears of an interrupt.
+            for future in wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                outcomes[pending.pop(future)] = future.result()
     except BaseException:
         build.runner.cancel()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _give_up(pending: dict[Future[Outcome], str], outcomes: dict[str, Outcome]) -> None:
-    for future, cell in list(pending.items()):
-        if future.cancel():
-            outcomes[cell] = Outcome(cell=cell, status=Status.FAILED, reason="not built: another cell failed first")
-            del pending[future]
 
 
 def _compare(_build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcome]) -> None:

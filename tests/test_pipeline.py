@@ -159,7 +159,7 @@ def test_fail_fast_starts_no_further_cell(hello: Project) -> None:
     hello.write("cmd/hello/main.go", "package main\n\nfunc main() { undefined() }\n")
     done = hello.run("build", "--fail-fast")
     assert done.returncode == 4
-    assert "not built: another cell failed first" in done.stdout
+    assert "not built, another cell failed first" in done.stdout
 
 
 def test_a_missing_module_names_the_remedy(hello: Project) -> None:
