@@ -25,6 +25,7 @@ CODE = "BM305"
 CODES = {CODE: "two builds of one cell from the same inputs differ"}
 """Findings of this step, with their meaning."""
 _CHUNK = 1 << 20
+_BUILD_ID = "section .note.gnu.build-id"
 _FOLDERS = ("one", "another-folder")
 
 
@@ -98,7 +99,11 @@ def _differences(cell: str, one: Path, two: Path) -> Iterator[Finding]:
     offset = first_difference(one, two)
     if offset is None:
         return
-    place = section_at(one, offset)
+    place, end = section_at(one, offset)
+    if place == _BUILD_ID:  # a digest of what differs further on
+        later = first_difference(one, two, end)
+        if later is not None:
+            offset, place = later, section_at(one, later)[0]
     yield Finding(
         rule=CODE,
         cell=cell,
@@ -109,10 +114,12 @@ def _differences(cell: str, one: Path, two: Path) -> Iterator[Finding]:
     )
 
 
-def first_difference(one: Path, two: Path) -> int | None:
-    """The byte offset of the first difference of two files, or None where they are equal."""
-    offset = 0
+def first_difference(one: Path, two: Path, start: int = 0) -> int | None:
+    """The byte offset of the first difference of two files from `start` on, or None where there is none."""
+    offset = start
     with one.open("rb") as left, two.open("rb") as right:
+        left.seek(start)
+        right.seek(start)
         while True:
             a, b = left.read(_CHUNK), right.read(_CHUNK)
             if a != b:
@@ -123,8 +130,8 @@ def first_difference(one: Path, two: Path) -> int | None:
             offset += len(a)
 
 
-def section_at(path: Path, offset: int) -> str:
-    """The name of the ELF section, or of the part of another format, that holds a byte offset."""
+def section_at(path: Path, offset: int) -> tuple[str, int]:
+    """What holds a byte offset, an ELF section or a part of another format, and where that ends."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
@@ -132,8 +139,8 @@ def section_at(path: Path, offset: int) -> str:
         try:
             sections = [item for item in ELFFile(stream).iter_sections() if item["sh_type"] != "SHT_NOBITS"]
         except ELFError:
-            return "the file"
+            return "the file", path.stat().st_size
         for section in sections:
             if section["sh_offset"] <= offset < section["sh_offset"] + section["sh_size"]:
-                return f"section {section.name}"
-    return "the headers"
+                return f"section {section.name}", section["sh_offset"] + section["sh_size"]
+    return "the headers", offset + 1
