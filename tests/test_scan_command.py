@@ -229,7 +229,7 @@ def test_tables_fit_the_terminal(tree: Path, width: int) -> None:
     master, slave = pty.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(width), "NO_COLOR": "1", "TERM": "xterm"}
     done = subprocess.run(
-        [sys.executable, "-m", "buildmatrix", "scan", str(tree)], stdout=slave, env=environment, check=False
+        [sys.executable, "-m", "buildmatrix", "scan", "."], stdout=slave, env=environment, cwd=tree, check=False
     )
     os.close(slave)
     text = re.sub(r"\x1b\[[0-9;]*m", "", os.read(master, 65536).decode())
