@@ -189,3 +189,59 @@ class RecordInvalid(BuildmatrixError):
 
     code = "BM701"
     exit_status = EXIT_FINDINGS
+
+
+class ReferenceInvalid(BuildmatrixError):
+    """An image reference, digest or platform is not written as the specifications say."""
+
+    code = "BM801"
+    exit_status = EXIT_USAGE
+
+
+class RegistryUnreachable(BuildmatrixError):
+    """A registry gave no answer: it cannot be connected to, its certificate is not trusted, or it is too slow."""
+
+    code = "BM802"
+    exit_status = EXIT_MISSING
+
+
+class RegistryDenied(BuildmatrixError):
+    """A registry, or a credential helper, refused the credentials or what they may do."""
+
+    code = "BM803"
+    exit_status = EXIT_MISSING
+
+
+class NotInRegistry(BuildmatrixError):
+    """A registry or an image layout does not hold a manifest, a tag or a blob."""
+
+    code = "BM804"
+    exit_status = EXIT_FINDINGS
+
+
+class RegistryFailed(BuildmatrixError):
+    """A registry answered with an error, or with what the distribution specification does not allow."""
+
+    code = "BM805"
+    exit_status = EXIT_FINDINGS
+
+
+class ContentMismatch(BuildmatrixError):
+    """The bytes of a blob or manifest are not those that its digest and size name."""
+
+    code = "BM806"
+    exit_status = EXIT_FINDINGS
+
+
+class ContentInvalid(BuildmatrixError):
+    """An image layout, index or manifest is not what the image specification says."""
+
+    code = "BM807"
+    exit_status = EXIT_FINDINGS
+
+
+class ReferrersConflict(BuildmatrixError):
+    """Another writer keeps changing the index of referrers; what was to be added is not in it."""
+
+    code = "BM808"
+    exit_status = EXIT_FINDINGS

@@ -43,6 +43,15 @@ class Runner(Protocol):
         """Run `argv` with exactly `env` in `cwd`; `timeout` in seconds."""
 
 
+class Feeder(Protocol):
+    """Runs one program that reads a secret, or anything else that may not stand in its arguments."""
+
+    def feed(
+        self, argv: tuple[str, ...], text: str, *, env: Mapping[str, str], cwd: Path, timeout: float | None = None
+    ) -> Completed:
+        """Run `argv` as Runner does, with `text` on its standard input."""
+
+
 class SubprocessRunner:
     """The real Runner. `cancel` ends everything that runs through it, from any thread."""
 
@@ -59,9 +68,19 @@ class SubprocessRunner:
         Raises ToolMissing where the program cannot be started, CommandTimeout past `timeout`
         seconds, and KeyboardInterrupt once `cancel` was called.
         """
-        process = self._start(argv, env, cwd)
+        return self._finish(argv, self._start(argv, env, cwd, subprocess.DEVNULL), None, timeout)
+
+    def feed(
+        self, argv: tuple[str, ...], text: str, *, env: Mapping[str, str], cwd: Path, timeout: float | None = None
+    ) -> Completed:
+        """Run `argv` as `run` does, with `text` on its standard input."""
+        return self._finish(argv, self._start(argv, env, cwd, subprocess.PIPE), text, timeout)
+
+    def _finish(
+        self, argv: tuple[str, ...], process: subprocess.Popen[str], text: str | None, timeout: float | None
+    ) -> Completed:
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(text, timeout=timeout)
         except subprocess.TimeoutExpired:
             _kill_group(process)
             process.communicate()
@@ -78,7 +97,7 @@ class SubprocessRunner:
         self.check()
         return Completed(argv=argv, status=process.returncode, stdout=stdout, stderr=stderr)
 
-    def _start(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
+    def _start(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: Path, stdin: int) -> subprocess.Popen[str]:
         with self._lock:
             self.check()
             try:
@@ -86,7 +105,7 @@ class SubprocessRunner:
                     argv,
                     env=dict(env),
                     cwd=cwd,
-                    stdin=subprocess.DEVNULL,
+                    stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
