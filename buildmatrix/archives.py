@@ -6,8 +6,6 @@ tarfile passes over that in silence: a missing file would otherwise look like on
 
 from __future__ import annotations
 
-import json
-import os
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,8 +14,10 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from buildmatrix import elf
-from buildmatrix.errors import ScanFailed, UsageError
+from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry, ScanFailed, UsageError
 from buildmatrix.facts import Digests, Facts, Kind, Status
+from buildmatrix.oci import graph, media
+from buildmatrix.oci.layout import Layout
 
 IN_MEMORY = 64 << 20
 """Members up to this size in bytes are scanned in memory, larger ones through a temporary file."""
@@ -83,11 +83,6 @@ def is_archive(path: Path) -> bool:
     except OSError:
         return False  # the scan itself will report it
     return head[257:262] == b"ustar" or head.startswith((*_COMPRESSED, _ZSTD))
-
-
-def is_layout(path: Path) -> bool:
-    """Whether a directory is an OCI image layout (image-layout specification)."""
-    return (path / "oci-layout").is_file() and (path / "index.json").is_file()
 
 
 class Archive:
@@ -253,61 +248,31 @@ def layers(layout: Path) -> tuple[Layer, ...]:
     Follows nested indexes. Every manifest's bytes are held to its digest (image-layout specification,
     "blobs"); raises ScanFailed where they differ or a blob is missing.
     """
+    store = Layout(layout)
     found: dict[str, list[str]] = {}
-    index = json.loads(_document(layout, layout / "index.json"))
-    for platform, manifest in _manifests(layout, index, depth=0):
-        for descriptor in manifest.get("layers", ()):
-            if "tar" in str(descriptor.get("mediaType", "")):
-                found.setdefault(str(descriptor["digest"]), []).append(platform)
-    return tuple(
-        Layer(digest=digest, path=_blob(layout, digest), images=tuple(dict.fromkeys(platforms)))
-        for digest, platforms in found.items()
-    )
-
-
-def _manifests(layout: Path, index: dict[str, Any], *, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if depth > 8:
-        raise _damaged(str(layout), "image indexes are nested more than eight deep")
-    for descriptor in index.get("manifests", ()):
-        digest = str(descriptor.get("digest", ""))
-        data = _document(layout, _blob(layout, digest))
-        if (got := "sha256:" + elf.hash_buffers("sha256", [data])[0].hex()) != digest:
-            raise _damaged(str(layout), f"a manifest's bytes differ: got {got}, expected {digest}")
-        document = json.loads(data)
-        if "manifests" in document:
-            yield from _manifests(layout, document, depth=depth + 1)
-        else:
-            yield _platform(descriptor.get("platform", {})), document
-
-
-def _platform(platform: dict[str, str]) -> str:
-    words = [platform.get(key, "") for key in ("os", "architecture", "variant")]
-    return "/".join(word for word in words if word) or "unknown"
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    algorithm, _, value = digest.partition(":")
-    if algorithm != "sha256" or len(value) != 64 or not all(char in "0123456789abcdef" for char in value):
-        raise _damaged(str(layout), f"got the digest {digest!r}, expected sha256: and 64 hexadecimal digits")
-    return layout / "blobs" / algorithm / value
-
-
-def _document(layout: Path, path: Path) -> bytes:
     try:
-        if path.stat().st_size <= IN_MEMORY:
-            return path.read_bytes()
-        why = f"{path}: got {path.stat().st_size} bytes, expected at most {IN_MEMORY}"
-    except OSError as cause:
-        why = f"{os.fspath(path)}: {cause.strerror}"
-    raise _damaged(str(layout), why)
+        for node in _nodes(store):
+            for descriptor in node.manifest.layers:
+                if media.is_layer(descriptor.media_type):
+                    names = found.setdefault(descriptor.digest, [])
+                    names.append(str(node.descriptor.platform or "unknown"))
+        return tuple(
+            Layer(digest=digest, path=store.blob_path(digest), images=tuple(dict.fromkeys(platforms)))
+            for digest, platforms in found.items()
+        )
+    except (ContentInvalid, ContentMismatch, NotInRegistry) as cause:
+        raise _damaged(str(layout), "\n    ".join(filter(None, (cause.what, cause.why)))) from cause
+
+
+def _nodes(store: Layout) -> Iterator[graph.Node]:
+    for entry in store.index().manifests:
+        if graph.known(entry):
+            yield from graph.walk(store, entry)
 
 
 def scan_layout(layout: Path, *, hashes: Sequence[str], facts: bool) -> Iterator[MemberScan]:
     """The members of every layer. A layer whose bytes differ from its digest raises ScanFailed."""
-    try:
-        found = layers(layout)
-    except (ValueError, TypeError, KeyError, AttributeError) as cause:
-        raise _damaged(str(layout), f"an index or manifest is not what the specification says: {cause}") from cause
+    found = layers(layout)
     for layer in found:
         blob = elf.scan_one(layer.path, hashes=("sha256",), facts=False)
         if f"sha256:{blob.digests.sha256}" != layer.digest:

@@ -155,11 +155,11 @@ def test_archives_cut_anywhere_are_never_silently_short(tmp_path: Path, compress
     assert len(list(archives.Archive(cut, location="cut", hashes=("sha256",), facts=True).scan())) == 4
 
 
-def add_blob(layout: Path, data: bytes) -> str:
+def add_blob(layout: Path, data: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     (layout / "blobs/sha256").mkdir(parents=True, exist_ok=True)
     (layout / "blobs/sha256" / digest).write_bytes(data)
-    return f"sha256:{digest}"
+    return {"digest": f"sha256:{digest}", "size": len(data)}
 
 
 @pytest.fixture
@@ -169,13 +169,13 @@ def layout(tmp_path: Path) -> Path:
     make_tar(tmp_path / "layer.tar", "w:gz", {"app": ELF.read_bytes()})
     layer = add_blob(root, (tmp_path / "layer.tar").read_bytes())
     media = "application/vnd.oci.image.layer.v1.tar+gzip"
-    manifest = {"layers": [{"mediaType": media, "digest": layer}]}
+    manifest = {"config": add_blob(root, b"{}"), "layers": [{"mediaType": media} | layer]}
     manifests = [
-        {"digest": add_blob(root, json.dumps(manifest | {"n": arch}).encode()), "platform": {"architecture": arch}}
+        add_blob(root, json.dumps(manifest | {"n": arch}).encode()) | {"platform": {"architecture": arch}}
         for arch in ("amd64", "arm64")
     ]
     index = add_blob(root, json.dumps({"manifests": manifests}).encode())
-    (root / "index.json").write_text(json.dumps({"manifests": [{"digest": index}]}))
+    (root / "index.json").write_text(json.dumps({"manifests": [index]}))
     (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     return root
 

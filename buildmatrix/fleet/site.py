@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from buildmatrix import archives, errors
+from buildmatrix import errors
 from buildmatrix.deployment import RootImage
 from buildmatrix.facts import Kind
 from buildmatrix.finding import Finding, Severity
 from buildmatrix.fleet.installed import Installed
 from buildmatrix.host import Host
 from buildmatrix.matrix import Cell, Matrix
+from buildmatrix.oci import layout
 from buildmatrix.preflight import rundata, tarfs, words
 from buildmatrix.preflight.context import Libraries
 from buildmatrix.preflight.explain import Judge
@@ -152,7 +153,7 @@ class Roots:
 
     def _open(self, root: RootImage, cell: Cell) -> tuple[Root, Libraries]:
         path = self._matrix.root / root.path
-        platform = f"linux/{cell.target.architecture.oci}" if archives.is_layout(path) else ""
+        platform = f"linux/{cell.target.architecture.oci}" if layout.is_layout(path) else ""
         key = (root.name, platform)
         if key not in self._opened:
             self._opened[key] = (self._read(path, platform), Libraries())

@@ -33,13 +33,13 @@ class Platform:
     os_features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """``os/architecture[/variant]``."""
-        return "/".join(word for word in (self.os, self.architecture, self.variant) if word)
+        """``os/architecture[/variant]``, or ``unknown`` where nothing is said."""
+        return "/".join(word for word in (self.os, self.architecture, self.variant) if word) or "unknown"
 
     @property
     def unknown(self) -> bool:
-        """Whether it is the ``unknown/unknown`` of BuildKit's attestation manifests."""
-        return self.os == "unknown" and self.architecture == "unknown"
+        """Whether it says nothing, or is the ``unknown/unknown`` of BuildKit's attestation manifests."""
+        return self.architecture in ("", "unknown")
 
     def as_json(self) -> dict[str, Any]:
         """The object of an index entry; absent members are left out."""
@@ -62,11 +62,11 @@ def parse(text: str) -> Platform:
 
 
 def from_json(value: Mapping[str, Any]) -> Platform:
-    """The platform object of an index entry, or the same members of a config; absent ones are ``unknown``."""
+    """The platform object of an index entry, or the same members of a config; absent ones are empty."""
     features = value.get("os.features", ())
     return Platform(
-        os=str(value.get("os") or "unknown"),
-        architecture=str(value.get("architecture") or "unknown"),
+        os=str(value.get("os") or ""),
+        architecture=str(value.get("architecture") or ""),
         variant=str(value.get("variant") or ""),
         os_version=str(value.get("os.version") or ""),
         os_features=tuple(map(str, features)) if isinstance(features, (list, tuple)) else (),
@@ -126,6 +126,12 @@ def runs_on(image: Platform, machine: Platform) -> bool:
         return False
     low, high = level(have), level(want)
     return have.variant == want.variant if low is None or high is None else low <= high
+
+
+def same_architecture(one: Platform, other: Platform) -> bool:
+    """Whether two platforms are of one operating system and architecture, whatever their variants."""
+    first, second = normalise(one), normalise(other)
+    return (first.os, first.architecture) == (second.os, second.architecture)
 
 
 def select(items: Iterable[tuple[Platform, Item]], wanted: Platform) -> Item | None:

@@ -111,11 +111,16 @@ def _invalid(text: str, why: str) -> ReferenceInvalid:
     )
 
 
-def check_digest(text: str) -> str:
-    """The digest itself; raises ReferenceInvalid (image-spec, descriptor.md, "Digests")."""
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest of a registered algorithm."""
     algorithm, _, value = text.partition(":")
     length = _DIGESTS.get(algorithm)
-    if length is None or not re.fullmatch(rf"[0-9a-f]{{{length}}}", value):
+    return length is not None and re.fullmatch(rf"[0-9a-f]{{{length}}}", value) is not None
+
+
+def check_digest(text: str) -> str:
+    """The digest itself; raises ReferenceInvalid (image-spec, descriptor.md, "Digests")."""
+    if not is_digest(text):
         raise ReferenceInvalid(
             f"got the digest {text[:200]!r}, expected sha256: and 64, or sha512: and 128, lower-case hexadecimal digits"
         )

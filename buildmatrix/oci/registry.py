@@ -146,7 +146,7 @@ class Repository:
             raise _mismatch(what, f"{len(answer.body)} bytes", f"{wanted.size} bytes")
         return Document(media_type=_kind(answer, wanted), data=answer.body, digest=got)
 
-    def put_manifest(self, document: Document, tag: str = "") -> Descriptor:
+    def put_manifest(self, document: Document, tag: str = "", *, top: bool = False) -> Descriptor:  # noqa: ARG002
         """Store a manifest under its digest, or under a tag. It appears as a whole or not at all.
 
         Where it has a subject and the registry has no referrers API, the subject's index of referrers is

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from buildmatrix import errors
-from buildmatrix.archives import is_layout, layers
 from buildmatrix.facts import Kind
+from buildmatrix.oci import graph, layout, media, platform
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.rootfs import BytesBlob, Inode, TreeRoot, Unreadable
 
@@ -283,23 +283,40 @@ def tar_root(path: Path) -> TreeRoot:
     return builder.root()
 
 
-def image_root(path: Path, platform: str) -> TreeRoot:
-    """The root of the image for `platform` (such as ``linux/arm64``) in an OCI layout."""
-    if not path.is_dir() or not is_layout(path):
+def image_root(path: Path, wanted: str) -> TreeRoot:
+    """The root of the image for a platform (such as ``linux/arm64``) in an OCI layout.
+
+    Raises UsageError where there is none, ScanFailed where the layout is damaged.
+    """
+    if not path.is_dir() or not layout.is_layout(path):
         raise errors.UsageError(
             f"{path}: got something else, expected an OCI image layout", fix="write one with buildx type=oci,tar=false"
         )
-    found = layers(path)
-    wanted = platform.split("/")[:2]
-    fitting = [layer for layer in found if any(image.split("/")[:2] == wanted for image in layer.images)]
-    fitting = fitting or [layer for layer in found if "unknown" in layer.images]
-    if not fitting:
-        have = ", ".join(sorted({image for layer in found for image in layer.images})) or "no image"
-        raise errors.UsageError(f"{path}: has {have}, expected {platform}", fix="give --host the image's architecture")
-    builder = TreeBuilder(f"{path} ({platform})")
-    for layer in fitting:
-        builder.add_layer(layer.path)
+    builder = TreeBuilder(f"{path} ({wanted})")
+    store = layout.Layout(path)
+    try:
+        for layer in _chosen(store, platform.parse(wanted)).manifest.layers:
+            if media.is_layer(layer.media_type):
+                builder.add_layer(store.blob_path(layer.digest))
+    except (errors.ContentInvalid, errors.ContentMismatch, errors.NotInRegistry) as error:
+        raise errors.ScanFailed(error.what, why=error.why, fix=error.fix) from error
     return builder.root()
+
+
+def _chosen(store: layout.Layout, wanted: platform.Platform) -> graph.Node:
+    """The image for a machine; else the first of its architecture, whose verdict is the preflight's to give."""
+    images = [pair for entry in store.index().manifests if graph.known(entry) for pair in graph.images_of(store, entry)]
+    found = (
+        platform.select(images, wanted)
+        or next((node for item, node in images if platform.same_architecture(item, wanted)), None)
+        or next((node for item, node in images if item.unknown), None)
+    )
+    if found is None:
+        have = ", ".join(sorted({str(item) for item, _ in images})) or "no image"
+        raise errors.UsageError(
+            f"{store.name}: has {have}, expected {wanted}", fix="give --host the image's architecture"
+        )
+    return found
 
 
 def scratch_root(files: Iterable[tuple[str, Path]]) -> TreeRoot:
