@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from buildmatrix.finding import Finding, Severity
 
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,15 @@ class Artifact:
     size: int
     sha256: str
     sha512: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One document about an artifact, beside it: an SBOM or a provenance statement. SHA-256 in hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +46,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What building one cell left behind. `passed` names the variables that came from the caller."""
+    """What building one cell left behind. `passed` names the variables that came from the caller.
+
+    `attested` is the digest of what decided the documents beside the inputs: commit, time, supplier and so on.
+    """
 
     cell: str
     binary: str
@@ -50,6 +62,13 @@ class Record:
     inputs_digest: str
     artifact: Artifact
     passed: tuple[str, ...]
+    attested: str
+    documents: tuple[Document, ...]
+
+    @property
+    def files(self) -> tuple[Artifact | Document, ...]:
+        """Everything of this cell that ships: the artifact, then what is said about it."""
+        return (self.artifact, *self.documents)
 
 
 class Status(StrEnum):

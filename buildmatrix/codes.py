@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from buildmatrix import checks, errors, fleet, repro, verify
+from buildmatrix import checks, errors, fleet, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
 
@@ -74,7 +74,7 @@ def _checks() -> Iterator[Code]:
 
 def _steps() -> Iterator[Code]:
     warnings = verify.WARNINGS | fleet.WARNINGS | undeclared.WARNINGS
-    for code, title in {**verify.CODES, **repro.CODES, **fleet.CODES, **undeclared.CODES}.items():
+    for code, title in {**verify.CODES, **proof.CODES, **repro.CODES, **fleet.CODES, **undeclared.CODES}.items():
         status = errors.EXIT_OK if code in warnings else errors.EXIT_FINDINGS
         yield Code(code=code, title=title, page=title, exit_status=status, kind="finding")
 

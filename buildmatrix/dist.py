@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from buildmatrix import errors
-from buildmatrix.artifact import RECORD_SCHEMA, Artifact, Inputs, Record
+from buildmatrix.artifact import RECORD_SCHEMA, Artifact, Document, Inputs, Record
 from buildmatrix.plan import PARTIAL
 
 STATE = ".state"
 RECORD = "record.json"
 _LOCK_POLL_SECONDS = 0.1
+SBOMS = {"cyclonedx": "sbom.cdx.json", "spdx": "sbom.spdx.json"}
+"""A cell's bills of materials, by format."""
+PROVENANCE = "provenance.intoto.json"
 INDEX_FILES = ("artifacts.json", "checksums.txt", "effective.toml", "metadata.json")
 
 
@@ -200,11 +203,15 @@ def _sync_folder(path: Path) -> None:
 def encode_record(record: Record) -> bytes:
     """A record as the bytes of record.json."""
     inputs = _plain(record.inputs) | {"settings": dict(record.inputs.settings)}
-    nested = {"inputs": inputs, "artifact": _plain(record.artifact)}
+    nested = {
+        "inputs": inputs,
+        "artifact": _plain(record.artifact),
+        "documents": [_plain(item) for item in record.documents],
+    }
     return canonical({"schema": RECORD_SCHEMA, **_plain(record), **nested})
 
 
-def _plain(value: Record | Inputs | Artifact) -> dict[str, Any]:
+def _plain(value: Record | Inputs | Artifact | Document) -> dict[str, Any]:
     """One level of a dataclass; dataclasses.asdict copies deeply, which a no-change run would feel."""
     return {name: getattr(value, name) for name in value.__slots__}
 
@@ -218,14 +225,19 @@ def _check_types(record: Record) -> None:
     plain |= {f"inputs.command[{index}]": word for index, word in enumerate(inputs.command)}
     plain |= {f"inputs.settings.{name}": value for name, value in inputs.settings}
     plain |= {f"passed[{index}]": name for index, name in enumerate(record.passed)}
+    sizes = {"artifact.size": artifact.size}
+    for index, item in enumerate(record.documents):
+        plain |= {f"documents[{index}].name": item.name, f"documents[{index}].sha256": item.sha256}
+        sizes[f"documents[{index}].size"] = item.size
     for name, value in plain.items():
         if not isinstance(value, str):
             raise ValueError(f"{name}: got {value!r}, expected a string")
-    if type(artifact.size) is not int:
-        raise ValueError(f"artifact.size: got {artifact.size!r}, expected an integer")
+    for name, size in sizes.items():
+        if type(size) is not int:
+            raise ValueError(f"{name}: got {size!r}, expected an integer")
 
 
-_RECORD_STRINGS = ("cell", "binary", "target", "goos", "goarch", "level_variable", "level", "inputs_digest")
+_RECORD_STRINGS = ("cell", "binary", "target", "goos", "goarch", "level_variable", "level", "inputs_digest", "attested")
 
 
 def decode_record(data: bytes, path: Path) -> Record:
@@ -244,6 +256,7 @@ def decode_record(data: bytes, path: Path) -> Record:
             artifact=Artifact(**value.pop("artifact")),
             inputs=Inputs(command=tuple(inputs.pop("command")), settings=settings, **inputs),
             passed=tuple(value.pop("passed")),
+            documents=tuple(Document(**item) for item in value.pop("documents")),
             **value,
         )
         _check_types(record)

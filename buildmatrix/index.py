@@ -5,23 +5,25 @@ There is no shared index that steps would have to update: whoever finishes deriv
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from buildmatrix.artifact import Record
+from buildmatrix.artifact import Document, Record
 from buildmatrix.deployment import RootImage
-from buildmatrix.dist import Dist, canonical
+from buildmatrix.dist import PROVENANCE, SBOMS, Dist, canonical
 from buildmatrix.matrix import Matrix
 from buildmatrix.prepare import Commit
 
 INDEX_SCHEMA = 1
+_TYPES = {**dict.fromkeys(SBOMS.values(), "SBOM"), PROVENANCE: "Provenance"}
 
 
 def files(matrix: Matrix, version: str, commit: Commit | None, records: tuple[Record, ...]) -> dict[str, bytes]:
     """Name and content of every derived file."""
     return {
-        "artifacts.json": canonical([_artifact(record) for record in records]),
+        "artifacts.json": canonical([entry for record in records for entry in _artifacts(record)]),
         "checksums.txt": "".join(
-            f"{record.artifact.sha256}  {record.cell}/{record.artifact.name}\n" for record in records
+            f"{item.sha256}  {record.cell}/{item.name}\n" for record in records for item in record.files
         ).encode(),
         "effective.toml": _effective(matrix, version),
         "metadata.json": canonical(_metadata(matrix, version, commit)),
@@ -35,28 +37,31 @@ def write(dist: Dist, matrix: Matrix, version: str, commit: Commit | None) -> No
             dist.write(dist.root / name, data)
 
 
-def _artifact(record: Record) -> dict[str, Any]:
-    """One entry in GoReleaser's field names."""
-    entry = {
-        "name": record.artifact.name,
-        "path": f"{record.cell}/{record.artifact.name}",
-        "goos": record.goos,
-        "goarch": record.goarch,
-        "target": record.target,
-        "type": "Binary",
-        "binary": record.binary,
-        "size": record.artifact.size,
-        "sha256": record.artifact.sha256,
-    }
-    if record.level_variable:
-        entry[record.level_variable.lower()] = record.level
-    return entry
+def _artifacts(record: Record) -> Iterator[dict[str, Any]]:
+    """The entries of a cell in GoReleaser's field names: the binary, then what is said about it."""
+    for item in record.files:
+        entry = {
+            "name": item.name,
+            "path": f"{record.cell}/{item.name}",
+            "goos": record.goos,
+            "goarch": record.goarch,
+            "target": record.target,
+            "type": _TYPES[item.name] if isinstance(item, Document) else "Binary",
+            "binary": record.binary,
+            "size": item.size,
+            "sha256": item.sha256,
+        }
+        if record.level_variable:
+            entry[record.level_variable.lower()] = record.level
+        yield entry
 
 
 def _metadata(matrix: Matrix, version: str, commit: Commit | None) -> dict[str, Any]:
     value: dict[str, Any] = {"schema": INDEX_SCHEMA, "project_name": matrix.project.name, "version": version}
-    if matrix.project.supplier:
-        value["supplier"] = matrix.project.supplier
+    said = {name: getattr(matrix.project, name) for name in ("supplier", "license", "source")}
+    value |= {name: text for name, text in said.items() if text}
+    value["sboms"] = {name: SBOMS[name] for name in matrix.sbom.formats}
+    value["provenance"] = PROVENANCE
     if commit is not None:
         value |= {"commit": commit.hash, "commit_time": commit.time}
     return value
@@ -73,7 +78,15 @@ def _effective(matrix: Matrix, version: str) -> bytes:
 
     document: dict[str, Any] = {
         "schema": INDEX_SCHEMA,
-        "project": {"name": matrix.project.name, "version": version, "supplier": matrix.project.supplier},
+        "project": {
+            "name": matrix.project.name,
+            "version": version,
+            "supplier": matrix.project.supplier,
+            "license": matrix.project.license,
+            "source": matrix.project.source,
+        },
+        "sbom": {"formats": list(matrix.sbom.formats)},
+        "provenance": {"builder": matrix.provenance.builder},
         "go": {
             "module": matrix.go.module,
             "toolchain": matrix.go.toolchain,

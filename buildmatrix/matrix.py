@@ -31,6 +31,8 @@ class Project:
     name: str
     version: str
     supplier: str
+    license: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,20 @@ class Go:
     zig: str
     flags: tuple[str, ...]
     ldflags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sbom:
+    """Table [sbom]; `formats` without repetitions, in the order of schema.FORMATS."""
+
+    formats: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Table [provenance]; `builder` is a URI."""
+
+    builder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +96,8 @@ class Matrix:
     root: Path
     project: Project
     go: Go
+    sbom: Sbom
+    provenance: Provenance
     binaries: tuple[Binary, ...]
     targets: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -226,7 +244,7 @@ def parse(data: bytes, path: Path) -> Matrix:
 
 
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
-    tops = ("schema", "project", "go", "binaries", "targets", "fleet", "roots", "overrides")
+    tops = ("schema", "project", "go", "sbom", "provenance", "binaries", "targets", "fleet", "roots", "overrides")
     for name in document:
         if name not in tops:
             reader.unknown(name, name, tops)
@@ -235,6 +253,12 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         reader.add("schema", got, f"{schema.SCHEMA_VERSION}, as the first line: schema = {schema.SCHEMA_VERSION}")
     project = reader.keys(reader.table(document.get("project", {}), "project"), schema.PROJECT, "project")
     go_table = reader.keys(reader.table(document.get("go", {}), "go"), schema.GO, "go")
+    formats, provenance = (
+        reader.keys(reader.table(document.get(name, {}), name), keys, name)
+        for name, keys in (("sbom", schema.SBOM), ("provenance", schema.PROVENANCE))
+    )
+    if formats.get("formats") == ():
+        reader.add("sbom.formats", _Words("an empty list"), f"at least one of {', '.join(schema.FORMATS)}")
     _check_module(reader, go_table, path.parent)
     _check_placeholders(reader, go_table.get("ldflags", ()), "go.ldflags")
     binaries = _binaries(reader, document)
@@ -249,12 +273,18 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         root=path.parent.absolute(),
         project=Project(**_with_defaults(project, schema.PROJECT)),
         go=Go(**_with_defaults(go_table, schema.GO)),
+        sbom=Sbom(formats=_in_order(formats.get("formats", schema.FORMATS))),
+        provenance=Provenance(**_with_defaults(provenance, schema.PROVENANCE)),
         binaries=binaries,
         targets=tuple(raw_targets),
         cells=cells,
         fleet=fleet,
         roots=roots,
     )
+
+
+def _in_order(formats: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in schema.FORMATS if name in formats)
 
 
 def _deployment(

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from buildmatrix import checks, errors, fleet, gobuild, index, sources, witness
-from buildmatrix.artifact import Artifact, Outcome, Record, Status
+from buildmatrix import attest, checks, errors, fleet, gobuild, index, sources, witness
+from buildmatrix.artifact import Artifact, Document, Inputs, Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
-from buildmatrix.dist import Dist, inputs_digest
+from buildmatrix.dist import PROVENANCE, Dist, inputs_digest
 from buildmatrix.finding import Finding
 from buildmatrix.fleet import Fleet
 from buildmatrix.gobuild import Resolved
@@ -53,8 +53,11 @@ class CellRun:
     dist: Dist
     runner: SubprocessRunner
     force: bool
+    origin: attest.Origin
     scan: Scan | None = None
     built: bool = False
+    documents: tuple[Document, ...] = ()
+    kept: bool = False
     findings: tuple[Finding, ...] = ()
     record: Record | None = None
 
@@ -69,14 +72,19 @@ class CellRun:
         return self.dist.folder(self.cell) / self.planned.cell.file_name
 
     @property
+    def inputs(self) -> Inputs:
+        """Today's inputs."""
+        return gobuild.inputs_of(self.planned, self.plan, self.resolved)
+
+    @property
     def inputs_digest(self) -> str:
         """The digest of today's inputs."""
-        return inputs_digest(gobuild.inputs_of(self.planned, self.plan, self.resolved))
+        return inputs_digest(self.inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What a build run is about."""
+    """What a build run is about. `epoch` is the time that documents carry, in seconds."""
 
     plan: Plan
     resolved: Resolved
@@ -84,6 +92,7 @@ class Build:
     runner: SubprocessRunner
     listener: Listener
     commit: Commit | None = None
+    epoch: int | None = None
     force: bool = False
     fail_fast: bool = False
 
@@ -121,10 +130,43 @@ def _check(run: CellRun) -> None:
     run.findings = checks.run(subject_of(run))
 
 
+def _sbom(run: CellRun) -> None:
+    if not run.kept:
+        environment = dict(run.planned.command.environment)
+        basis = _basis(run)
+        _write(run, attest.sboms(basis, attest.learn(basis.facts, run.plan.matrix, environment)))
+
+
+def _provenance(run: CellRun) -> None:
+    if not run.kept:
+        _write(run, {PROVENANCE: attest.provenance(_basis(run))})
+
+
+def _write(run: CellRun, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        run.dist.write(run.dist.folder(run.cell) / name, data)
+        run.documents = (*run.documents, attest.document(name, data))
+
+
+def _basis(run: CellRun) -> attest.Basis:
+    return attest.Basis(
+        planned=run.planned,
+        matrix=run.plan.matrix,
+        artifact=run.record.artifact if run.record else artifact_of(run.path.name, _scanned(run)),
+        facts=subject_of(run).facts,
+        inputs=run.inputs,
+        origin=run.origin,
+    )
+
+
 def _record(run: CellRun) -> None:
-    if not run.built:
-        return  # its record is what made it count as unchanged
-    scan, inputs = _scanned(run), gobuild.inputs_of(run.planned, run.plan, run.resolved)
+    if run.record is not None:
+        if not run.kept:
+            attested = attest.digest(run.plan.matrix, run.origin)
+            run.record = replace(run.record, attested=attested, documents=run.documents)
+            run.dist.write_record(run.record)
+        return
+    scan, inputs = _scanned(run), run.inputs
     target = run.planned.cell.target
     environment = dict(run.planned.command.environment)
     settings = dict(run.planned.command.settings)
@@ -140,6 +182,8 @@ def _record(run: CellRun) -> None:
         inputs_digest=inputs_digest(inputs),
         artifact=artifact_of(run.path.name, scan),
         passed=tuple(sorted(set(environment) - set(settings) - {"CC", "CXX"})),
+        attested=attest.digest(run.plan.matrix, run.origin),
+        documents=run.documents,
     )
     run.dist.write_record(run.record)
 
@@ -149,7 +193,10 @@ CELL_STEPS: tuple[tuple[str, Callable[[CellRun], None]], ...] = (
     # Beyond here no artifact byte changes.
     ("scanning", _scan),
     ("checking", _check),
-    # Beyond here the artifact and its record agree.
+    # What follows describes an artifact that was looked at, whatever the checks said of it.
+    ("listing components", _sbom),
+    ("stating provenance", _provenance),
+    # Beyond here the artifact, its documents and its record agree.
     ("recording", _record),
 )
 
@@ -189,7 +236,7 @@ def run(build: Build) -> tuple[Outcome, ...]:
     survey(runs.values())
     changed = []
     for name, cell in runs.items():
-        if cell.scan is not None:
+        if cell.kept:
             outcomes[name] = _through(cell, build.listener)
         else:
             changed.append(cell)
@@ -200,7 +247,8 @@ def run(build: Build) -> tuple[Outcome, ...]:
 
 
 def _cell_run(planned: PlannedCell, build: Build) -> CellRun:
-    return CellRun(planned, build.plan, build.resolved, build.dist, build.runner, build.force)
+    origin = attest.Origin(commit=build.commit.hash if build.commit else "", epoch=build.epoch)
+    return CellRun(planned, build.plan, build.resolved, build.dist, build.runner, build.force, origin)
 
 
 def survey(runs: Iterable[CellRun]) -> None:
@@ -219,6 +267,16 @@ def survey(runs: Iterable[CellRun]) -> None:
             run, record = found[scan.path]
             if scan.facts is not None and (known or _intact(run, scan, record, began)):
                 run.scan, run.record = scan, record
+                _keep(run, record)
+
+
+def _keep(run: CellRun, record: Record) -> None:
+    """Take over the documents of an unchanged artifact, where nothing in them would change either."""
+    matrix = run.plan.matrix
+    run.kept = record.attested == attest.digest(matrix, run.origin) and attest.intact(
+        run.dist, run.cell, record.documents, attest.names(matrix)
+    )
+    run.documents = record.documents if run.kept else ()
 
 
 def _intact(run: CellRun, scan: Scan, record: Record, began: int) -> bool:
@@ -256,7 +314,7 @@ def _through(run: CellRun, listener: Listener) -> Outcome:
         outcome = Outcome(
             cell=run.cell,
             status=Status.DONE if run.built else Status.SKIPPED,
-            reason="" if run.built else "unchanged",
+            reason="" if run.built else "unchanged" if run.kept else "described anew",
             findings=run.findings,
             artifact=run.record.artifact if run.record is not None else None,
             seconds=time.monotonic() - started,

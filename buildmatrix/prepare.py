@@ -98,6 +98,23 @@ def commit(matrix: Matrix, host: Host, runner: Runner) -> Commit | None:
     return Commit(hash=parts[0], time=int(parts[1])) if done.ok and len(parts) == 2 else None
 
 
+def epoch(host: Host, head: Commit | None) -> int | None:
+    """The time in seconds that documents carry: SOURCE_DATE_EPOCH, else the commit's, else None.
+
+    https://reproducible-builds.org/specs/source-date-epoch/. Raises UsageError where it is set to something
+    else than seconds since 1970.
+    """
+    given = host.environment.get("SOURCE_DATE_EPOCH", "")
+    if not given:
+        return head.time if head is not None else None
+    if not given.isascii() or not given.isdigit() or len(given) > 11:
+        raise errors.UsageError(
+            f"SOURCE_DATE_EPOCH: got {given!r}, expected seconds since 1970 in decimal digits",
+            fix="unset it to use the commit's time, or set it as `git log -1 --format=%ct` prints it",
+        )
+    return int(given)
+
+
 def _git(matrix: Matrix, host: Host, runner: Runner, *arguments: str) -> Completed:
     argv = ("git", "-C", str(matrix.root), *arguments)
     return runner.run(argv, env=host.environment, cwd=matrix.root, timeout=_GIT_SECONDS)

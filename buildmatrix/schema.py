@@ -23,6 +23,9 @@ FLOOR = re.compile(r"2\.[0-9]{1,2}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PACKAGE = re.compile(r"\.(/[^/\s]+)*")
 TOOLCHAIN = re.compile(r"auto|path|[0-9]+\.[0-9]+(\.[0-9]+)?")
+LICENSE = re.compile(r"([A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*)?")
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://[^\s@\x00-\x1f\x7f]+)?")
+FORMATS = ("cyclonedx", "spdx")
 PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
@@ -46,7 +49,11 @@ PROJECT = (
         pattern=BINARY_NAME, shape="letters, digits, dots, dashes and underscores"),
     Key(name="version", kind="string", doc="The version: `git` for what `git describe --tags --always --dirty` "
         "says, or a literal.", default="git", pattern=VERSION, shape="letters, digits and . + _ ~ -"),
-    Key(name="supplier", kind="string", doc="Who supplies the binaries.", default=""),
+    Key(name="supplier", kind="string", doc="Who supplies the binaries, as SBOMs name them.", default=""),
+    Key(name="license", kind="string", doc="The project's own license, as SBOMs state it: an SPDX expression.",
+        default="", pattern=LICENSE, shape="an SPDX expression such as Apache-2.0 or MIT OR Apache-2.0"),
+    Key(name="source", kind="string", doc="Where the sources are, as provenance names them.", default="",
+        pattern=ADDRESS, shape="an address such as https://example.org/team/project, without a password"),
 )  # fmt: skip
 
 GO = (
@@ -60,6 +67,17 @@ GO = (
         default=("-trimpath", "-buildvcs=false")),
     Key(name="ldflags", kind="strings", doc="Linker flags, for every target; `{version}` stands for the version.",
         default=("-s", "-w", "-buildid=")),
+)  # fmt: skip
+
+SBOM = (
+    Key(name="formats", kind="strings", doc="The formats that every artifact's SBOM is written in.", default=FORMATS,
+        choices=FORMATS),
+)  # fmt: skip
+
+PROVENANCE = (
+    Key(name="builder", kind="string", doc="Who builds: the URI that provenance gives as builder id. Let CI set its "
+        "own, so that what a developer's machine built cannot pass for it.", default="urn:buildmatrix:local",
+        pattern=re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+"), shape="a URI such as https://ci.example.org/release"),
 )  # fmt: skip
 
 BINARY = (
@@ -159,6 +177,8 @@ ROOT = (
 TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("project", PROJECT, "What is built."),
     ("go", GO, "The Go module and its toolchain."),
+    ("sbom", SBOM, "Bills of materials, one of each format beside every artifact."),
+    ("provenance", PROVENANCE, "What every artifact's provenance says beside its inputs."),
     ("binaries.NAME", BINARY, "One main package."),
     ("targets.NAME", SETTINGS, "One cell's platform and how it is compiled. `nox -s build-NAME` builds it."),
     ("fleet.NAME", FLEET, "Machines that artifacts run on. Without any, sensible ones are taken for each target."),
@@ -233,6 +253,8 @@ def json_schema() -> dict[str, Any]:
             "schema": {"const": SCHEMA_VERSION, "description": "The version of this format."},
             "project": _table_schema(PROJECT),
             "go": _table_schema(GO),
+            "sbom": _table_schema(SBOM),
+            "provenance": _table_schema(PROVENANCE),
             "binaries": _named(BINARY, BINARY_NAME),
             "targets": _named(SETTINGS, NAME),
             "fleet": _named(FLEET, NAME),

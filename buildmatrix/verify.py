@@ -6,11 +6,11 @@ A record is compared with what was just computed; it decides nothing. Needs no G
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildmatrix import checks, errors, gobuild, index, sources
+from buildmatrix import attest, checks, errors, gobuild, index, prepare, proof, sources
 from buildmatrix.artifact import Artifact, Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
@@ -69,6 +69,9 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
     outcomes: dict[str, Outcome] = {}
     subjects: list[tuple[Subject, str]] = []
     known = _recorded_digests(dist)
+    proofs = proof.Context(
+        dist=dist, environment=verification.host.environment, owners={**known, **_found_digests(scans, paths)}
+    )
     fleet = Fleet(plan.matrix, lambda cell: dist.folder(cell.id) / cell.file_name)
     started = _started(verification, paths, scans)
     for path, item in paths.items():
@@ -79,6 +82,7 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
             subject = Subject(cell=item.cell, facts=scan.facts, go_version=_recorded_go(dist, cell), sums=sums)
             subjects.append((subject, scan.digests.sha256 or ""))
             findings += checks.run(subject)
+            findings += _document_findings(verification, item, scan, proofs)
             if _runs_on_linux(item, scan):
                 findings += fleet.findings(
                     item.cell, dynamic=subject.elf is not None and subject.elf.interp is not None
@@ -168,6 +172,37 @@ def _recorded_digests(dist: Dist) -> dict[str, str]:
         if isinstance(record, Record):
             found[record.artifact.sha256] = record.cell
     return found
+
+
+def _found_digests(scans: dict[str, Scan], paths: dict[str, PlannedCell]) -> dict[str, str]:
+    return {scan.digests.sha256: paths[path].cell.id for path, scan in scans.items() if scan.digests.sha256}
+
+
+def _document_findings(
+    verification: Verification, item: PlannedCell, scan: Scan, context: proof.Context
+) -> Iterator[Finding]:
+    """What is wrong with a cell's SBOMs and provenance; toolchain names come from the record, as in BM710."""
+    artifact, facts = _artifact(item.cell, scan), scan.facts
+    if artifact is None or facts is None:
+        return
+    plan, head = verification.plan, verification.commit
+    found = _read(verification.dist, item.cell.id)
+    record = found if isinstance(found, Record) else None
+    compiler = record.inputs.compiler if record is not None else item.compiler.label if item.compiler else ""
+    resolved = Resolved(sources=verification.sources, compilers={item.cell.id: compiler})
+    inputs = gobuild.inputs_of(item, plan, resolved)
+    if record is not None:
+        inputs = replace(inputs, go=record.inputs.go, settings=record.inputs.settings)
+    epoch = prepare.epoch(verification.host, head)
+    basis = attest.Basis(
+        planned=item,
+        matrix=plan.matrix,
+        artifact=artifact,
+        facts=facts,
+        inputs=inputs,
+        origin=attest.Origin(commit=head.hash if head is not None else "", epoch=epoch),
+    )
+    yield from proof.findings(basis, record, context)
 
 
 def _cell_findings(
@@ -296,7 +331,8 @@ def _dist_findings(verification: Verification) -> Iterator[Finding]:
     dist, matrix = verification.dist, verification.plan.matrix
     expected = {Path(name) for name in INDEX_FILES}
     for cell in matrix.cells:
-        expected |= {Path(cell.id) / cell.file_name, Path(cell.id) / RECORD}
+        written = (cell.file_name, RECORD, *attest.names(matrix))
+        expected |= {Path(cell.id) / name for name in written}
     for path in dist.entries():
         if path not in expected:
             yield Finding(

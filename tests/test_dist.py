@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildmatrix import errors
-from buildmatrix.artifact import Artifact, Inputs, Record
+from buildmatrix.artifact import RECORD_SCHEMA, Artifact, Document, Inputs, Record
 from buildmatrix.dist import Dist, canonical, decode_record, encode_record, inputs_digest
 
 HERE = Path("record.json")
@@ -37,6 +37,7 @@ def record(**changes: Any) -> Record:
         "cell": "app_amd64", "binary": "app", "target": "amd64", "goos": "linux", "goarch": "amd64",
         "level_variable": "GOAMD64", "level": "v1", "inputs": inputs, "inputs_digest": inputs_digest(inputs),
         "artifact": Artifact(name="app", size=1234567, sha256="01" * 32, sha512="23" * 64), "passed": ("HOME", "PATH"),
+        "attested": "45" * 32, "documents": (Document(name="sbom.cdx.json", size=99, sha256="67" * 32),),
     }  # fmt: skip
     return Record(**{**values, **changes})
 
@@ -101,7 +102,7 @@ def changed(path: str, value: object) -> bytes:
 
 
 STRINGS = [
-    *(field.name for field in fields(Record) if field.name not in ("inputs", "artifact", "passed")),
+    *(field.name for field in fields(Record) if field.name not in ("inputs", "artifact", "passed", "documents")),
     *(f"inputs.{name}" for name in ("go", "compiler", "version", "sources")),
     *(f"artifact.{name}" for name in ("name", "sha256", "sha512")),
     "inputs.settings.GOOS",
@@ -119,8 +120,9 @@ def test_values_of_other_types_are_refused(path: str, value: object) -> None:
     ("path", "value"),
     [("artifact.size", "1"), ("artifact.size", 1.5), ("artifact.size", True), ("artifact.size", None),
      ("passed", [1]), ("passed", "HOME"), ("passed", None), ("inputs.command", [None]), ("inputs.command", "go build"),
-     ("inputs.settings", []), ("inputs", []), ("artifact", None), ("schema", 2), ("schema", "1"), ("schema", True),
-     ("extra", 1), ("inputs.extra", "x"), ("artifact.extra", "x")],
+     ("inputs.settings", []), ("inputs", []), ("artifact", None), ("schema", 1), ("schema", "2"), ("schema", True),
+     ("documents", None), ("documents", [{}]), ("documents", [{"name": 1}]), ("documents", {}), ("extra", 1),
+     ("inputs.extra", "x"), ("artifact.extra", "x")],
 )  # fmt: skip
 def test_shapes_that_no_writer_writes_are_refused(path: str, value: object) -> None:
     with pytest.raises(errors.RecordInvalid):
@@ -129,8 +131,8 @@ def test_shapes_that_no_writer_writes_are_refused(path: str, value: object) -> N
 
 def test_another_schema_is_named() -> None:
     with pytest.raises(errors.RecordInvalid) as caught:
-        decode_record(changed("schema", 2), HERE)
-    assert caught.value.why == "got schema 2, expected 1"
+        decode_record(changed("schema", 1), HERE)
+    assert caught.value.why == f"got schema 1, expected {RECORD_SCHEMA}"
 
 
 def test_every_input_changes_the_digest() -> None:

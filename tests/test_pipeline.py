@@ -33,9 +33,15 @@ def test_build_leaves_artifacts_records_and_index(built: Project) -> None:
         "checksums.txt",
         "effective.toml",
         "hello_amd64/hello",
+        "hello_amd64/provenance.intoto.json",
         "hello_amd64/record.json",
+        "hello_amd64/sbom.cdx.json",
+        "hello_amd64/sbom.spdx.json",
         "hello_arm64/hello",
+        "hello_arm64/provenance.intoto.json",
         "hello_arm64/record.json",
+        "hello_arm64/sbom.cdx.json",
+        "hello_arm64/sbom.spdx.json",
         "metadata.json",
     ]
 
@@ -55,10 +61,17 @@ def test_sha256sum_accepts_the_checksums(built: Project) -> None:
 
 def test_artifacts_json_has_the_usual_field_names(built: Project) -> None:
     entries = json.loads((built.dist / "artifacts.json").read_text())
-    assert [(item["goos"], item["goarch"], item["path"]) for item in entries] == [
-        ("linux", "amd64", "hello_amd64/hello"),
-        ("linux", "arm64", "hello_arm64/hello"),
+    assert [(item["goarch"], item["type"], item["path"]) for item in entries] == [
+        (arch, kind, f"hello_{arch}/{name}")
+        for arch in ("amd64", "arm64")
+        for kind, name in (
+            ("Binary", "hello"),
+            ("SBOM", "sbom.cdx.json"),
+            ("SBOM", "sbom.spdx.json"),
+            ("Provenance", "provenance.intoto.json"),
+        )
     ]
+    assert all(item["goos"] == "linux" for item in entries)
     assert entries[0]["goamd64"] == "v1"
     assert all((built.dist / item["path"]).stat().st_size == item["size"] for item in entries)
 

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
                 runner=runner,
                 listener=progress,
                 commit=commit.result(),
+                epoch=prepare.epoch(host, commit.result()),
                 force=arguments.force,
                 fail_fast=arguments.fail_fast,
             )

@@ -6,8 +6,9 @@ import argparse
 import shutil
 from pathlib import Path
 
+from buildmatrix import attest
 from buildmatrix.commands import options
-from buildmatrix.dist import INDEX_FILES, STATE, Dist
+from buildmatrix.dist import INDEX_FILES, RECORD, STATE, Dist
 from buildmatrix.errors import UsageError
 
 SUMMARY = "remove what matrix.toml does not account for from dist/"
@@ -51,7 +52,8 @@ def _own_output(dist: Dist, selection: options.Selection) -> None:
 
 def _strays(selection: options.Selection, dist: Dist) -> list[Path]:
     """Files inside cell folders that no step writes."""
-    expected = {Path(cell.id) / name for cell in selection.matrix.cells for name in (cell.file_name, "record.json")}
+    written = (RECORD, *attest.names(selection.matrix))
+    expected = {Path(cell.id) / name for cell in selection.matrix.cells for name in (cell.file_name, *written)}
     folders = {cell.id for cell in selection.matrix.cells}
     return [dist.root / path for path in dist.entries() if path.parts[0] in folders and path not in expected]
 
