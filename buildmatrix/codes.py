@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from buildmatrix import checks, errors, fleet, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
+from buildmatrix.oci import inspection
 
 STAGES = (
     (1, "configuration"),
@@ -72,11 +73,22 @@ def _checks() -> Iterator[Code]:
         )
 
 
+_STEPS = (
+    verify,
+    proof,
+    repro,
+    fleet,
+    undeclared,
+    inspection,
+)
+"""The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
+
+
 def _steps() -> Iterator[Code]:
-    warnings = verify.WARNINGS | fleet.WARNINGS | undeclared.WARNINGS
-    for code, title in {**verify.CODES, **proof.CODES, **repro.CODES, **fleet.CODES, **undeclared.CODES}.items():
-        status = errors.EXIT_OK if code in warnings else errors.EXIT_FINDINGS
-        yield Code(code=code, title=title, page=title, exit_status=status, kind="finding")
+    for step in _STEPS:
+        for code, title in step.CODES.items():
+            status = errors.EXIT_OK if code in getattr(step, "WARNINGS", ()) else errors.EXIT_FINDINGS
+            yield Code(code=code, title=title, page=title, exit_status=status, kind="finding")
 
 
 def errors_page() -> str:

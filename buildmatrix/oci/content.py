@@ -106,6 +106,16 @@ class Manifest:
         return self.config is None
 
     @property
+    def is_image(self) -> bool:
+        """Whether it has a root file system: no index, no artifact, nothing that refers to something else.
+
+        cosign's signatures carry an image's config type: what their layers are tells them apart.
+        """
+        if self.config is None or self.subject is not None:
+            return False
+        return not self.layers or any(media.is_layer(item.media_type) for item in self.layers)
+
+    @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers, each once."""
         found = (*((self.config,) if self.config else ()), *self.layers)

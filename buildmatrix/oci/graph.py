@@ -30,7 +30,7 @@ class Node:
     @property
     def is_image(self) -> bool:
         """Whether it is a runnable image: neither an index, nor an attestation, nor an artifact with a subject."""
-        return not (self.manifest.is_index or self.descriptor.is_attestation or self.manifest.subject)
+        return self.manifest.is_image and not self.descriptor.is_attestation
 
 
 def walk(source: Source, top: Descriptor) -> Iterator[Node]:

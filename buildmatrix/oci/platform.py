@@ -17,7 +17,7 @@ from buildmatrix.errors import ReferenceInvalid
 
 _OS_ALIASES = {"macos": "darwin"}
 _VARIANT_OF = {"armhf": "v7", "armv7": "v7", "armv7l": "v7", "armel": "v6", "armv6": "v6", "armv6l": "v6"}
-_WORD = re.compile(r"[A-Za-z0-9_.-]+")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Item = TypeVar("Item")
 
