@@ -245,3 +245,38 @@ class ReferrersConflict(BuildmatrixError):
 
     code = "BM808"
     exit_status = EXIT_FINDINGS
+
+
+class ImageInputInvalid(BuildmatrixError):
+    """A file, a base or a setting of an image cannot be used."""
+
+    code = "BM841"
+    exit_status = EXIT_BUILD
+
+
+class LayerInvalid(BuildmatrixError):
+    """A layer of an image cannot be read to its end, or claims more than an honest one would."""
+
+    code = "BM842"
+    exit_status = EXIT_FINDINGS
+
+
+class ImageMissing(BuildmatrixError):
+    """An image was not built yet, or its layout in dist/ is damaged."""
+
+    code = "BM843"
+    exit_status = EXIT_MISSING
+
+
+class TagTaken(BuildmatrixError):
+    """A tag points to another image, or was moved by somebody else meanwhile; no tag was moved."""
+
+    code = "BM844"
+    exit_status = EXIT_FINDINGS
+
+
+class EngineFailed(BuildmatrixError):
+    """A container engine or builder is not there, or gave up."""
+
+    code = "BM845"
+    exit_status = EXIT_BUILD

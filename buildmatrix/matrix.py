@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import deployment, schema
+from buildmatrix import deployment, imagespec, schema
 from buildmatrix.deployment import FleetHost, RootImage
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
+from buildmatrix.imagespec import ImageSpec
 from buildmatrix.schema import Key
 from buildmatrix.target import Target, resolve
 
@@ -103,6 +104,7 @@ class Matrix:
     cells: tuple[Cell, ...]
     fleet: tuple[FleetHost, ...]
     roots: tuple[RootImage, ...]
+    images: tuple[ImageSpec, ...] = ()
 
     @property
     def module_dir(self) -> Path:
@@ -147,6 +149,8 @@ class _Reader:
     def value(self, key: Key, value: object, path: str) -> bool:
         if key.kind == "environment":
             return self.environment(value, path)
+        if key.kind == "table":
+            return self.strings(key, value, path)
         if key.kind in ("strings", "integers"):
             if not isinstance(value, list):
                 self.add(path, value, f"a list of {key.kind}")
@@ -169,6 +173,17 @@ class _Reader:
         else:
             return True
         return False
+
+    def strings(self, key: Key, value: object, path: str) -> bool:
+        """A table of strings under names that match `key.names`."""
+        if not isinstance(value, dict):
+            self.add(path, value, "a table of strings")
+            return False
+        wrong = [name for name in value if not key.names.fullmatch(name)]
+        for name in wrong:
+            self.add(f"{path}.{name}", name, f"a name that matches {key.names.pattern}")
+        valid = [self.scalar(key, "string", text, f"{path}.{name}") for name, text in value.items()]
+        return not wrong and all(valid)
 
     def environment(self, value: object, path: str) -> bool:
         if not isinstance(value, dict):
@@ -244,7 +259,9 @@ def parse(data: bytes, path: Path) -> Matrix:
 
 
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
-    tops = ("schema", "project", "go", "sbom", "provenance", "binaries", "targets", "fleet", "roots", "overrides")
+    tops = (
+        "schema", "project", "go", "sbom", "provenance", "binaries", "targets", "fleet", "roots", "images", "overrides",
+    )  # fmt: skip
     for name in document:
         if name not in tops:
             reader.unknown(name, name, tops)
@@ -266,6 +283,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     overrides = _overrides(reader, document, tuple(raw_targets), tuple(binary.name for binary in binaries))
     cells = _cells(reader, binaries, raw_targets, tuple(item for item in overrides if "select" in item))
     fleet, roots = _deployment(reader, document, tuple(raw_targets))
+    images = _images(reader, document, cells)
     if reader.problems:
         return None
     return Matrix(
@@ -280,11 +298,22 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         cells=cells,
         fleet=fleet,
         roots=roots,
+        images=images,
     )
 
 
 def _in_order(formats: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in schema.FORMATS if name in formats)
+
+
+def _images(reader: _Reader, document: dict[str, Any], cells: tuple[Cell, ...]) -> tuple[ImageSpec, ...]:
+    """The tables [images.NAME], which may be absent."""
+    if "images" not in document:
+        return ()
+    raw = _named(reader, document, "images", schema.IMAGE, schema.NAME)
+    found, wrong = imagespec.read(raw, tuple((cell.binary.name, cell.target) for cell in cells))
+    reader.problems += wrong
+    return found
 
 
 def _deployment(

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from buildmatrix.arch import PORTS
 
-Kind = Literal["string", "boolean", "integer", "strings", "integers", "environment"]
+Kind = Literal["string", "boolean", "integer", "strings", "integers", "environment", "table"]
+"""``environment`` is a table of variables, ``table`` one of strings under names that `names` limits."""
 
 SCHEMA_VERSION = 1
 
@@ -42,6 +43,8 @@ class Key:
     pattern: re.Pattern[str] = PLAIN
     shape: str = ""
     """What `pattern` asks for, in words."""
+    names: re.Pattern[str] = PLAIN
+    """What the names in a ``table`` must match in full."""
 
 
 PROJECT = (
@@ -174,6 +177,71 @@ ROOT = (
         default="/usr/local/bin", pattern=re.compile(r"(/[^/\x00-\x1f\x7f]+)+|/"), shape="an absolute path"),
 )  # fmt: skip
 
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_VARIABLES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INSIDE = re.compile(r"(/[^/\x00-\x1f\x7f]+)+")
+
+IMAGE = (
+    Key(name="binaries", kind="strings", doc="Names of the binaries in it. Default: the one of the image's name.",
+        pattern=BINARY_NAME, shape="a binary's name"),
+    Key(name="targets", kind="strings", doc="Globs over target names: each that matches is one platform.",
+        required=True),
+    Key(name="base", kind="string", doc="What it stands on: `scratch`, an OCI layout in the project written as "
+        "`oci:DIR`, or a registry reference, best with its digest.", default="scratch",
+        pattern=re.compile(r"scratch|oci:[^\x00-\x20\x7f]+|[a-z0-9][^\x00-\x20\x7f]*"),
+        shape="scratch, oci:DIR, or a reference such as registry.example.org/base@sha256:…"),
+    Key(name="engine", kind="string", doc="Who assembles it: `direct` needs no daemon, `buildx` runs a Dockerfile. "
+        "`auto` is buildx where a Dockerfile is named, else direct.", default="auto",
+        choices=("auto", "direct", "buildx")),
+    Key(name="dockerfile", kind="string", doc="A Dockerfile in the project. It finds the artifacts in the named "
+        "context `dist`, as `OS/ARCH[/VARIANT]/BINARY`.", default=""),
+    Key(name="context", kind="string", doc="The build context, relative to matrix.toml.", default="."),
+    Key(name="build-args", kind="table", doc="Build arguments of the Dockerfile.", default={}, names=_VARIABLES),
+    Key(name="repository", kind="string", doc="Where it is pushed to: registry and repository, without a tag.",
+        default="", pattern=re.compile(r"([a-z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+)?"),
+        shape="a repository such as registry.example.org/team/service"),
+    Key(name="tags", kind="strings", doc="Tags: `{version}`, `{timestamp}` (20240522T1430Z) and `{commit}` are "
+        "replaced; one with `{machine}` (aarch64) is set on each platform's image, any other on the index.",
+        default=("{version}", "{version}-{machine}-{timestamp}"),
+        pattern=re.compile(r"[A-Za-z0-9_{}][A-Za-z0-9_.{}-]{0,127}"),
+        shape="letters, digits, dots, dashes and underscores, with {version}, {machine}, {timestamp} or {commit}"),
+    Key(name="labels", kind="table", doc="Labels in the image's configuration, beside the standard ones.", default={},
+        names=_LABEL),
+    Key(name="annotations", kind="table", doc="Annotations of the index and of every manifest.", default={},
+        names=_LABEL),
+    Key(name="user", kind="string", doc="Who it runs as: UID or UID:GID. Default: the base's user, else 65532:65532.",
+        default="", pattern=re.compile(r"([0-9]{1,10}(:[0-9]{1,10})?)?"), shape="UID or UID:GID, as numbers"),
+    Key(name="where", kind="string", doc="The folder of the binaries in the image.", default="/usr/local/bin",
+        pattern=_INSIDE, shape="an absolute path"),
+    Key(name="entrypoint", kind="strings", doc="The command. Default: the first binary."),
+    Key(name="cmd", kind="strings", doc="Arguments that a user of the image may replace.", default=()),
+    Key(name="env", kind="table", doc="Environment variables of the image.", default={}, names=_VARIABLES),
+    Key(name="workdir", kind="string", doc="The working directory. Default: the base's, else /.", default="",
+        pattern=re.compile(r"((/[^/\x00-\x1f\x7f]+)+|/)?"), shape="an absolute path"),
+    Key(name="ports", kind="strings", doc="Ports that it listens on.", default=(),
+        pattern=re.compile(r"[0-9]{1,5}(/(tcp|udp|sctp))?"), shape="a port such as 8080 or 53/udp"),
+    Key(name="files", kind="table", doc="Files and folders of the project by their path in the image.", default={},
+        names=_INSIDE),
+    Key(name="ca-certificates", kind="string", doc="The bundle of CA certificates at /etc/ssl/certs/: none, `system` "
+        "(this machine's), or a file in the project.", default=""),
+    Key(name="zoneinfo", kind="boolean", doc="Whether /usr/share/zoneinfo holds the time zones of the Go toolchain.",
+        default=False),
+    Key(name="health-check", kind="strings", doc="The command that Docker asks for the container's health.",
+        default=()),
+    Key(name="health-interval", kind="integer", doc="Seconds between two health checks.", default=30),
+    Key(name="stop-signal", kind="string", doc="The signal that stops it.", default="",
+        pattern=re.compile(r"(SIG[A-Z0-9+-]+)?"), shape="a signal such as SIGTERM"),
+    Key(name="foreign", kind="strings", doc="Globs over paths in the image: programs for another architecture that "
+        "are only data there, such as an emulator's root.", default=(), pattern=re.compile(r"/[^\x00-\x1f\x7f]+"),
+        shape="a glob over absolute paths"),
+    Key(name="attestations", kind="string", doc="Attestation manifests in the index (unknown/unknown), which some "
+        "registries choke on: they must not be there, may, or must.", default="forbid",
+        choices=("forbid", "allow", "require")),
+    Key(name="builder", kind="string", doc="The builder of [builders] that buildx uses. Default: buildx's own.",
+        default=""),
+    Key(name="emulation", kind="boolean", doc="Whether build steps may run under emulation.", default=False),
+)  # fmt: skip
+
 TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("project", PROJECT, "What is built."),
     ("go", GO, "The Go module and its toolchain."),
@@ -183,6 +251,7 @@ TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("targets.NAME", SETTINGS, "One cell's platform and how it is compiled. `nox -s build-NAME` builds it."),
     ("fleet.NAME", FLEET, "Machines that artifacts run on. Without any, sensible ones are taken for each target."),
     ("roots.NAME", ROOT, "A root file system that artifacts are installed into. `verify` predicts what executes."),
+    ("images.NAME", IMAGE, "A multi-arch image. `nox -s image-NAME` builds and proves it, `push-NAME` publishes it."),
     ("[[overrides]]", OVERRIDE, "Settings for the targets that a glob selects, in order; later ones win."),
 )
 
@@ -216,6 +285,11 @@ def _type_schema(key: Key) -> dict[str, Any]:
             "type": "object",
             "propertyNames": {"pattern": _whole(VARIABLE), "not": {"enum": sorted(CONTROLLED)}},
             "additionalProperties": {"type": "string", "pattern": _whole(PLAIN)},
+        },
+        "table": {
+            "type": "object",
+            "propertyNames": {"pattern": _whole(key.names)},
+            "additionalProperties": single,
         },
     }
     return shapes[key.kind]
@@ -259,6 +333,7 @@ def json_schema() -> dict[str, Any]:
             "targets": _named(SETTINGS, NAME),
             "fleet": _named(FLEET, NAME),
             "roots": _named(ROOT, NAME),
+            "images": _named(IMAGE, NAME),
             "overrides": {"type": "array", "items": _table_schema(OVERRIDE)},
         },
     }
@@ -291,4 +366,6 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{}"
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "_native", "_layouts", "errors", "facts", "arch", "finding"),
     ("_goinfo", "schema", "ccflags", "artifact", "process"),
     ("_records", "target", "host"),
-    ("_scan", "deployment"),
+    ("_scan", "deployment", "imagespec"),
     ("matrix",),
     ("elf", "toolchain"),
     ("oci",),

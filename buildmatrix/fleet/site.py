@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from buildmatrix import errors
@@ -26,6 +26,9 @@ _DEFAULTS = {key.name: key.default for key in ROOT}
 _UNDECLARED = RootImage(
     name="", path="", targets=("*",), path_env=_DEFAULTS["path-env"], uid=0, gid=0, where=_DEFAULTS["where"]
 )
+_ROLES = {"BM601": "", "BM603": "starts ", "BM858": "its entrypoint is "}
+"""How a program came to be judged, by the rule that it may break."""
+
 _NEVER_LIKELY = frozenset({"unreadable"})
 """Causes that fail although they are not certain: nobody has looked."""
 
@@ -33,8 +36,12 @@ _NEVER_LIKELY = frozenset({"unreadable"})
 class Site:
     """`root` says how things are run there; `files` is the root itself with the artifacts in it."""
 
-    def __init__(self, root: RootImage, files: Root, libraries: Libraries) -> None:
+    def __init__(
+        self, root: RootImage, files: Root, libraries: Libraries, env: Mapping[str, str] | None = None, cwd: str = "/"
+    ) -> None:
         self._root = root
+        self._env = {**(env or {}), "PATH": root.path_env}
+        self._cwd = cwd
         self._files = files
         self._libraries = libraries
         self._who = Credentials(uid=root.uid, gid=root.gid)
@@ -47,8 +54,10 @@ class Site:
         path = f"{self._root.where.rstrip('/')}/{cell.file_name}"
         yield from self._judged(cell, "BM601", path, path, machines)
 
-    def program(self, cell: Cell, name: str, machines: tuple[Host, ...]) -> Iterator[Finding]:
-        """The findings about a program that the cell's artifact starts."""
+    def program(
+        self, cell: Cell, name: str, machines: tuple[Host, ...], rule: str = "BM603", fix: str = ""
+    ) -> Iterator[Finding]:
+        """The findings about a program that the cell's artifact, or whoever starts the root's container, starts."""
         try:
             found, tried = self._look_up(name)
         except Unreadable as error:
@@ -56,15 +65,15 @@ class Site:
             return
         if found is None:
             yield Finding(
-                rule="BM603",
+                rule=rule,
                 cell=cell.id,
-                what=f"starts {name}, which is not in {self.words}",
+                what=f"{_ROLES[rule]}{name}, which is not in {self.words}",
                 evidence="; ".join(tried),
-                why=_go_says(name),
-                fix=f"put {name} into the root, or remove it from binaries.{cell.binary.name}.exec",
+                why=_go_says(name) if rule == "BM603" else "",
+                fix=fix or f"put {name} into the root, or remove it from binaries.{cell.binary.name}.exec",
             )
             return
-        yield from self._judged(cell, "BM603", found, name, machines)
+        yield from self._judged(cell, rule, found, name, machines)
 
     def _look_up(self, name: str) -> tuple[str | None, list[str]]:
         """A program's path as Go's os/exec finds it, and what was tried (os/exec/lp_unix.go)."""
@@ -92,19 +101,21 @@ class Site:
                 groups.setdefault(key, (verdict, []))[1].append(machine.name)
         for verdict, names in groups.values():
             place = f"in {self.words} on {', '.join(names)}"
-            subject = "" if rule == "BM601" else f"starts {name}; "
+            subject = f"{_ROLES[rule]}{name}; " if _ROLES[rule] else ""
             yield from _findings(cell.id, rule, subject, verdict, place)
 
     def _verdict(self, machine: Host, path: str, name: str) -> Verdict:
         key = (machine, path)
         if key not in self._verdicts:
-            command = Command(path=path, argv=(name,), env={"PATH": self._root.path_env})
+            command = Command(path=path, argv=(name,), env=self._env)
             self._verdicts[key] = self._judge(machine).judge(command)
         return self._verdicts[key]
 
     def _judge(self, machine: Host) -> Judge:
         if machine not in self._judges:
-            view = View(root=self._files, who=self._who, protected_symlinks=machine.protected_symlinks)
+            view = View(
+                root=self._files, who=self._who, cwd=self._cwd, protected_symlinks=machine.protected_symlinks
+            )
             self._judges[machine] = Judge(view, machine, self._libraries)
         return self._judges[machine]
 

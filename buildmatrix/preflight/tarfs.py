@@ -8,12 +8,13 @@ remove (OCI image specification, layer.md). What an archive claims is capped.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
@@ -35,6 +36,20 @@ _KINDS = {
     tarfile.CHRTYPE: Kind.CHARDEV,
     tarfile.BLKTYPE: Kind.BLOCKDEV,
 }
+
+
+Content = Callable[[tarfile.TarInfo, tarfile.TarFile], Blob]
+"""Gives the bytes of a member while the archive stands at it."""
+
+_BUFFER = 1 << 20
+
+
+@contextlib.contextmanager
+def _as_archive(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise errors.ScanFailed(f"{place}: cannot be read as a tar archive", why=str(error)) from error
 
 
 class OpenFile:
@@ -150,31 +165,38 @@ class TreeBuilder:
     def add_layer(self, path: Path) -> None:
         """Apply one archive, compressed or not."""
         file = _plain(path)
-        try:
-            with tarfile.open(fileobj=file.file, mode="r:") as archive:
-                self._members(archive, file, str(path))
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise errors.ScanFailed(f"{path}: cannot be read as a tar archive", why=str(error)) from error
 
-    def _members(self, archive: tarfile.TarFile, file: OpenFile, place: str) -> None:
-        opaque: list[list[str]] = []
+        def content(member: tarfile.TarInfo, _archive: tarfile.TarFile) -> Blob:
+            return RangeBlob(file, member.offset_data, member.size, f"{path}: {member.name}")
+
+        with _as_archive(str(path)), tarfile.open(fileobj=file.file, mode="r:") as archive:
+            self._members(archive, content)
+            end = os.pread(file.fileno(), 512, archive.offset)  # tarfile stops where it reads no further header
+            if end.strip(b"\0") or len(end) < 512:
+                raise errors.ScanFailed(f"{path}: the archive ends early", fix="copy it again")
+
+    def add_stream(self, stream: IO[bytes], place: str, content: Content) -> None:
+        """Apply one plain archive that can be read only once, from its start; `content` takes what it needs of a file.
+
+        Whether the archive is complete is for the caller to prove, by its digest.
+        """
+        with _as_archive(place), tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER) as archive:
+            self._members(archive, content)
+
+    def _members(self, archive: tarfile.TarFile, content: Content) -> None:
         added: set[tuple[str, ...]] = set()
         for member in archive:
             names = _names(member.name)
             if names is None:
                 self.problems.append(f"{member.name}: leaves the root, and is left out")
             elif names and names[-1] == ".wh..wh..opq":
-                opaque.append(names[:-1])
                 self._clear(names[:-1], added)
             elif names and names[-1].startswith(".wh."):
                 self._remove([*names[:-1], names[-1][4:]])
             else:
-                self._member(member, names, file, place)
+                self._member(member, names, archive, content)
                 added.add(tuple(names))
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
-        end = os.pread(file.fileno(), 512, archive.offset)  # tarfile stops where it reads no further header
-        if end.strip(b"\0") or len(end) < 512:
-            raise errors.ScanFailed(f"{place}: the archive ends early", fix="copy it again")
 
     def _clear(self, names: list[str], added: set[tuple[str, ...]]) -> None:
         """An opaque directory hides what lower layers put there, not what this one does."""
@@ -188,7 +210,9 @@ class TreeBuilder:
         if parent is not None and parent.children is not None:
             parent.children.pop(names[-1], None)
 
-    def _member(self, member: tarfile.TarInfo, names: list[str], file: OpenFile, place: str) -> None:
+    def _member(
+        self, member: tarfile.TarInfo, names: list[str], archive: tarfile.TarFile, content: Content
+    ) -> None:
         if not names:
             self._top = replace(self._top, mode=member.mode & 0o7777, uid=member.uid, gid=member.gid)
             return
@@ -200,9 +224,9 @@ class TreeBuilder:
                 self._place(names, linked)
             return
         kind = _KINDS.get(member.type, Kind.REGULAR)
-        content: Blob | None = None
+        blob: Blob | None = None
         if kind is Kind.REGULAR:
-            content = RangeBlob(file, member.offset_data, member.size, f"{place}: {member.name}")
+            blob = content(member, archive)
             if member.sparse is not None:
                 self.problems.append(f"{member.name}: a sparse file, which is not read")
         self._place(
@@ -215,7 +239,7 @@ class TreeBuilder:
                 gid=member.gid,
                 size=member.size,
                 target=member.linkname if kind is Kind.SYMLINK else "",
-                content=content,
+                content=blob,
                 children={} if kind is Kind.DIRECTORY else None,
             ),
         )
