@@ -64,7 +64,10 @@ class ImageSpec:
 def read(
     raw: dict[str, dict[str, Any]], cells: tuple[tuple[str, Target], ...]
 ) -> tuple[tuple[ImageSpec, ...], list[Problem]]:
-    """The images in tables that are valid by type, and every problem in them; `cells` are pairs of binary and target."""
+    """The images in tables that are valid by type, and every problem in them.
+
+    `cells` are pairs of binary and target.
+    """
     found, problems = [], []
     for name, given in raw.items():
         values = {key.name: given.get(key.name, key.default) for key in schema.IMAGE}
@@ -86,7 +89,9 @@ def _selected(values: dict[str, Any], cells: tuple[tuple[str, Target], ...]) -> 
 
 def _spec(name: str, values: dict[str, Any], targets: tuple[str, ...]) -> ImageSpec:
     tables = [key.name for key in schema.IMAGE if key.kind == "table"]
-    plain = {key: tuple(sorted(value.items())) if key in tables else value for key, value in values.items()}
+    plain: dict[str, Any] = {
+        key: tuple(sorted(value.items())) if key in tables else value for key, value in values.items()
+    }
     plain["targets"] = targets
     plain["engine"] = _engine(values)
     first = f"{values['where'].rstrip('/')}/{values['binaries'][0]}"

@@ -112,6 +112,6 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, monkeypatch: p
         found[6] += other  # the size that it had then
         return os.stat_result(found)
 
-    monkeypatch.setattr(layer.os, "fstat", before)
+    monkeypatch.setattr(os, "fstat", before)
     with pytest.raises(ImageInputInvalid, match="changed meanwhile"):
         written([Entry(path="/log", source=log)])

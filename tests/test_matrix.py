@@ -200,6 +200,7 @@ WRONG: dict[str, list[object]] = {
     "integer": ["1", True, 1.0, [], {}],
     "strings": ["a", 1, True, {}, [1], ["a", []], [True]],
     "integers": [1, "4096", {}, ["4096"], [True], [1.0]],
+    "table": ["a", 1, [], {"a": 1}, {"a": ["x"]}, {"a\x07": "x"}, {"": "x"}],
     "environment": ["A=1", 1, [], {"A": 1}, {"A": True}, {"A": ["x"]}, {"A B": "x"}, {"GOOS": "linux"}],
 }
 
@@ -222,6 +223,7 @@ def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
         return tables, f"overrides[0].{name}"
     tables |= {"fleet": {"a": {"arch": "arm64"}}} if title.startswith("fleet") else {}
     tables |= {"roots": {"a": {"path": "root"}}} if title.startswith("roots") else {}
+    tables |= {"images": {"app": {"targets": ["*"]}}} if title.startswith("images") else {}
     section, _, entry = title.partition(".")
     inner = tables[section]
     if entry:

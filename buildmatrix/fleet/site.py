@@ -113,9 +113,7 @@ class Site:
 
     def _judge(self, machine: Host) -> Judge:
         if machine not in self._judges:
-            view = View(
-                root=self._files, who=self._who, cwd=self._cwd, protected_symlinks=machine.protected_symlinks
-            )
+            view = View(root=self._files, who=self._who, cwd=self._cwd, protected_symlinks=machine.protected_symlinks)
             self._judges[machine] = Judge(view, machine, self._libraries)
         return self._judges[machine]
 

@@ -9,8 +9,8 @@ import datetime
 from dataclasses import dataclass, replace
 from typing import Any
 
-from buildmatrix.imagespec import ImageSpec
 from buildmatrix.images.layer import Written
+from buildmatrix.imagespec import ImageSpec
 from buildmatrix.oci import media
 from buildmatrix.oci.content import Descriptor, Document, canonical, document
 from buildmatrix.oci.platform import Platform
@@ -46,7 +46,7 @@ def rfc3339(seconds: int) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def annotations(spec: ImageSpec, identity: Identity) -> dict[str, str]:
+def notes(spec: ImageSpec, identity: Identity) -> dict[str, str]:
     """The annotations of index and manifests: the pre-defined keys (annotations.md), then the user's own."""
     plain = {
         "org.opencontainers.image.title": spec.name,
@@ -72,7 +72,7 @@ def config(
         "Entrypoint": list(spec.entrypoint),
         "Cmd": list(spec.cmd),
         "ExposedPorts": {**(inherited.get("ExposedPorts") or {}), **{_port(port): {} for port in spec.ports}},
-        "Labels": {**(inherited.get("Labels") or {}), **annotations(spec, identity), **dict(spec.labels)},
+        "Labels": {**(inherited.get("Labels") or {}), **notes(spec, identity), **dict(spec.labels)},
         "StopSignal": spec.stop_signal or inherited.get("StopSignal", ""),
         "Volumes": inherited.get("Volumes") or {},
         "Healthcheck": _health(spec) or inherited.get("Healthcheck") or {},
@@ -128,7 +128,7 @@ def manifest(
         "mediaType": media.MANIFEST,
         "config": config_of.descriptor.as_json(),
         "layers": [layer.as_json() for layer in (*map(_as_oci, base_layers), *own)],
-        "annotations": annotations(spec, identity),
+        "annotations": notes(spec, identity),
     }
     return document(canonical(value), media.MANIFEST)
 
@@ -145,9 +145,7 @@ def index(spec: ImageSpec, identity: Identity, images: tuple[tuple[Platform, Doc
     value = {
         "schemaVersion": 2,
         "mediaType": media.INDEX,
-        "manifests": [
-            replace(manifest_of.descriptor, platform=platform).as_json() for platform, manifest_of in images
-        ],
-        "annotations": annotations(spec, identity),
+        "manifests": [replace(manifest_of.descriptor, platform=platform).as_json() for platform, manifest_of in images],
+        "annotations": notes(spec, identity),
     }
     return document(canonical(value), media.INDEX)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from buildmatrix import errors
 from buildmatrix.dist import canonical
-from buildmatrix.imagespec import ImageSpec, platform_of
 from buildmatrix.images import layer
 from buildmatrix.images.document import Identity
 from buildmatrix.images.layer import Entry, entries_of
+from buildmatrix.imagespec import ImageSpec, platform_of
 from buildmatrix.matrix import Cell, Matrix
 
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"

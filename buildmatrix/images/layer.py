@@ -159,7 +159,9 @@ def _copy(stream: IO[bytes], sink: _Gzip, size: int, entry: Entry) -> int:
             break
         sink.write(piece)
     if copied != size:
-        raise _unreadable(entry.source or Path(entry.path), f"got {copied} bytes, expected {size}: it changed meanwhile")
+        raise _unreadable(
+            entry.source or Path(entry.path), f"got {copied} bytes, expected {size}: it changed meanwhile"
+        )
     return copied
 
 

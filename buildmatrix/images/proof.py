@@ -20,10 +20,10 @@ from buildmatrix.facts import ElfType, Kind
 from buildmatrix.finding import Finding
 from buildmatrix.fleet import hosts
 from buildmatrix.fleet.site import Site
-from buildmatrix.imagespec import ImageSpec, platform_of
 from buildmatrix.images import users
 from buildmatrix.images.contents import Collector, Contents, Program, entry_kinds
 from buildmatrix.images.document import DEFAULT_PATH
+from buildmatrix.imagespec import ImageSpec, platform_of
 from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.oci import media
 from buildmatrix.oci import platform as platforms
@@ -245,7 +245,7 @@ class _Platform:
         for what, got, expected in (("bytes", digest, layer.digest), ("content", plain, diff_id)):
             if got != expected:
                 yield _finding(
-                    "BM853", self.label, f"layer {layer.digest[:19]}: its {what} differ (got {got}, expected {expected})",
+                    "BM853", self.label, f"layer {layer.digest[:19]}: other {what} (got {got}, expected {expected})",
                     fix="build or push the image again",
                 )  # fmt: skip
 

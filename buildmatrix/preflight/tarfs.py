@@ -210,9 +210,7 @@ class TreeBuilder:
         if parent is not None and parent.children is not None:
             parent.children.pop(names[-1], None)
 
-    def _member(
-        self, member: tarfile.TarInfo, names: list[str], archive: tarfile.TarFile, content: Content
-    ) -> None:
+    def _member(self, member: tarfile.TarInfo, names: list[str], archive: tarfile.TarFile, content: Content) -> None:
         if not names:
             self._top = replace(self._top, mode=member.mode & 0o7777, uid=member.uid, gid=member.gid)
             return

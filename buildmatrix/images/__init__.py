@@ -1,0 +1,1 @@
+"""Multi-arch images: assembled, proven from their bytes, published; see direct.py and proof.py."""
