@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildmatrix import errors
-from buildmatrix.images.proof import Source
+from buildmatrix.oci import graph
 from buildmatrix.oci import platform as platforms
-from buildmatrix.oci.content import Descriptor, Document, Manifest, parse_json
+from buildmatrix.oci.content import Descriptor, parse_json
+from buildmatrix.oci.graph import Node
 from buildmatrix.oci.platform import Platform
+from buildmatrix.oci.store import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,62 +47,34 @@ class Base:
 SCRATCH = Base(name="scratch")
 
 
-def resolve(name: str, source: Source, top: Document, wanted: tuple[Platform, ...]) -> Base:
+def resolve(name: str, source: Source, top: Descriptor, wanted: tuple[Platform, ...]) -> Base:
     """The base `top` of a source, for every platform in `wanted`.
 
     Raises ImageInputInvalid where one is missing, and what the source raises where it cannot be read.
     """
-    images = _images(source, top, depth=0)
+    images = graph.images_of(source, top)
     found = {}
     for platform in wanted:
-        entry = platforms.select(images, platform)
-        if entry is None:
+        node = platforms.select(images, platform)
+        if node is None:
             raise _lacks(name, platform, [where for where, _ in images])
-        found[str(platform)] = _read(source, entry, name, platform)
+        found[str(platform)] = _read(source, node, name, platform)
     return Base(name=name, digest=top.digest, source=source, platforms=found)
 
 
-_DEPTH = 4
-
-
-def _images(source: Source, top: Document, depth: int) -> list[tuple[Platform, Document | Descriptor]]:
-    """The images of a base with their platforms; a nested index counts, attestations do not.
-
-    An entry that says its platform is fetched only when it is chosen.
-    """
-    manifest = top.manifest()
-    if not manifest.is_index:
-        return [(platforms.normalise(platforms.from_json(_config(source, manifest, top.digest))), top)]
-    if depth > _DEPTH:
-        raise errors.ImageInputInvalid(f"{top.digest}: its indexes are nested more than {_DEPTH} deep")
-    found: list[tuple[Platform, Document | Descriptor]] = []
-    for entry in manifest.manifests:
-        if entry.is_attestation or (entry.platform is not None and entry.platform.unknown):
-            continue
-        if entry.platform is not None and not entry.is_index:
-            found.append((platforms.normalise(entry.platform), entry))
-        else:
-            found += _images(source, source.manifest(entry), depth + 1)
-    return found
-
-
-def _read(source: Source, entry: Document | Descriptor, name: str, platform: Platform) -> PlatformBase:
-    manifest = (source.manifest(entry) if isinstance(entry, Descriptor) else entry).manifest()
-    config = _config(source, manifest, name)
+def _read(source: Source, node: Node, name: str, platform: Platform) -> PlatformBase:
+    config_of = node.manifest.config
+    if config_of is None:
+        raise errors.ImageInputInvalid(f"base {name}: got an index, expected an image for {platform}")
+    config = parse_json(source.read(config_of), f"base {name}: config")
     said = platforms.from_json(config)
-    if not platforms.same(said, platform) and not platforms.runs_on(said, platform):
+    if not platforms.runs_on(said, platform):
         raise errors.ImageInputInvalid(
             f"base {name}: its image for {platform} has a config for {said}",
             why="index and config disagree: what is inside is for one of them",
             fix="use another base, or have this one built again",
         )
-    return PlatformBase(config=config, layers=manifest.layers)
-
-
-def _config(source: Source, manifest: Manifest, name: str) -> dict[str, Any]:
-    if manifest.config is None:
-        raise errors.ImageInputInvalid(f"base {name}: got an index, expected an image")
-    return parse_json(source.read(manifest.config), f"base {name}: config")
+    return PlatformBase(config=config, layers=node.manifest.layers)
 
 
 def _lacks(name: str, platform: Platform, have: list[Platform]) -> errors.ImageInputInvalid:
