@@ -22,6 +22,8 @@ COMMANDS = {
     "plan": "show every cell with its exact command, and run nothing",
     "build": "build, scan and check cells; what is unchanged is skipped",
     "verify": "prove dist/ from its bytes, trusting no record",
+    "image": "build multi-arch images and prove them from their bytes",
+    "push": "publish images by digest, prove them in the registry, and set their tags last",
     "repro": "build twice in different folders and compare every byte",
     "scan": "facts and digests of files, trees, archives and image layouts",
     "hash": "digests in the form that sha256sum -c accepts",

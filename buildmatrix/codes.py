@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from buildmatrix import checks, errors, fleet, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
+from buildmatrix.images import proof as image_proof
 from buildmatrix.oci import inspection
 
 STAGES = (
@@ -80,6 +81,7 @@ _STEPS = (
     fleet,
     undeclared,
     inspection,
+    image_proof,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

@@ -40,6 +40,7 @@ class ImageSpec:
     build_args: tuple[tuple[str, str], ...]
     repository: str
     tags: tuple[str, ...]
+    moving_tags: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
     user: str

@@ -205,6 +205,9 @@ IMAGE = (
         default=("{version}", "{version}-{machine}-{timestamp}"),
         pattern=re.compile(r"[A-Za-z0-9_{}][A-Za-z0-9_.{}-]{0,127}"),
         shape="letters, digits, dots, dashes and underscores, with {version}, {machine}, {timestamp} or {commit}"),
+    Key(name="moving-tags", kind="strings", doc="Globs over tags that may move from one image to another, such as "
+        "`latest` or `v2.3`. Any other tag, once it is set, stays.", default=(),
+        pattern=re.compile(r"[A-Za-z0-9_.*?-]+"), shape="a glob over tags"),
     Key(name="labels", kind="table", doc="Labels in the image's configuration, beside the standard ones.", default={},
         names=_LABEL),
     Key(name="annotations", kind="table", doc="Annotations of the index and of every manifest.", default={},

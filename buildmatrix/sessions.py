@@ -19,6 +19,8 @@ from buildmatrix import cli, errors, matrix
 def register(path: str | Path = matrix.FILE_NAME) -> None:
     """Register build-TARGET, verify-TARGET, build-all, verify-all, plan, doctor and repro.
 
+    Where the matrix has images, image-NAME and push-NAME for each, and image-all.
+
     `path` is the matrix file, relative to the noxfile's folder. Ends the program with the exit status
     2 and one message where the file has problems.
     """
@@ -32,6 +34,11 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
         _session(f"verify-{target}", ("verify", *file, "--target", target), f"Verify {target}.", "verify")
     _session("build-all", ("build", *file), "Build and check every cell.", "")
     _session("verify-all", ("verify", *file), "Prove dist/ from its bytes.", "")
+    for spec in parsed.images:
+        _session(f"image-{spec.name}", ("image", spec.name, *file), f"Build and prove the image {spec.name}.", "image")
+        _session(f"push-{spec.name}", ("push", spec.name, *file), f"Publish the image {spec.name}.", "")
+    if parsed.images:
+        _session("image-all", ("image", *file), "Build and prove every image.", "")
     _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
     _session("doctor", ("doctor", *file), "Say which toolchains would be used and what is missing.", "")
     _session("repro", ("repro", *file), "Build twice in different folders and compare.", "")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildmatrix import matrix, plan
 from buildmatrix.errors import UsageError
 from buildmatrix.matrix import Cell, Matrix
+
+if TYPE_CHECKING:
+    from buildmatrix.oci.http import Access
 
 
 def add_matrix(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +29,37 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-b", "--binary", action="append", default=[], metavar="GLOB", help="only binaries that match; may be repeated"
     )
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """How registries are reached."""
+    group = parser.add_argument_group("registries", "credentials come from docker login (DOCKER_CONFIG is honoured)")
+    group.add_argument(
+        "--plain-http", action="append", default=[], metavar="HOST[:PORT]", help="speak to this registry without TLS"
+    )
+    group.add_argument("--ca", metavar="FILE", help="certificates to trust beside the system's")
+    group.add_argument("--client-cert", metavar="FILE", help="certificate to present")
+    group.add_argument("--client-key", metavar="FILE", help="its private key")
+
+
+def access(arguments: argparse.Namespace) -> Access:
+    """What `add_registry` was given. Raises UsageError for a file that is not there."""
+    from buildmatrix.oci.http import Access
+
+    return Access(
+        plain_http=tuple(arguments.plain_http),
+        ca=_existing(arguments.ca),
+        client_cert=_existing(arguments.client_cert),
+        client_key=_existing(arguments.client_key),
+    )
+
+
+def _existing(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    if not Path(name).is_file():
+        raise UsageError(f"{name}: got no such file, expected one in PEM form")
+    return Path(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -339,6 +339,14 @@ def _files(directory: Inode, above: str) -> Iterator[tuple[str, Inode]]:
         stack += [(f"{path}/{name}", children[name]) for name in sorted(children, reverse=True)]
 
 
+def in_container(root: TreeRoot) -> TreeRoot:
+    """The root as a container sees it: engines bind-mount the files of name resolution over what the image has."""
+    builder = TreeBuilder(root.name, root.top)
+    for name in ("hostname", "hosts", "resolv.conf"):
+        builder.put(f"/etc/{name}", b"", mode=0o644)
+    return builder.root()
+
+
 def entry_kinds(root: TreeRoot) -> dict[Kind, list[str]]:
     """Paths of devices, pipes and sockets in a root, by kind."""
     found: dict[Kind, list[str]] = {}

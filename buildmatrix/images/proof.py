@@ -12,7 +12,7 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from buildmatrix import arch, errors
 from buildmatrix.deployment import RootImage
@@ -21,14 +21,15 @@ from buildmatrix.finding import Finding
 from buildmatrix.fleet import hosts
 from buildmatrix.fleet.site import Site
 from buildmatrix.images import users
-from buildmatrix.images.contents import Collector, Contents, Program, entry_kinds
+from buildmatrix.images.contents import Collector, Contents, Program, entry_kinds, in_container
 from buildmatrix.images.document import DEFAULT_PATH
 from buildmatrix.imagespec import ImageSpec, platform_of
 from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.oci import media
 from buildmatrix.oci import platform as platforms
-from buildmatrix.oci.content import Blob, Descriptor, Document, Manifest, parse_json
+from buildmatrix.oci.content import Descriptor, Manifest, parse_json
 from buildmatrix.oci.platform import Platform
+from buildmatrix.oci.store import Source
 from buildmatrix.preflight.context import Libraries
 from buildmatrix.preflight.walk import Failed, View, resolve
 
@@ -52,19 +53,6 @@ _BPF = 247
 
 _SHOWN = 5
 """Files that one finding names."""
-
-
-class Source(Protocol):
-    """Where an image lies: a layout or a repository."""
-
-    def manifest(self, target: str | Descriptor) -> Document:
-        """An index or manifest, its bytes held to the digest."""
-
-    def read(self, descriptor: Descriptor) -> bytes:
-        """A small blob, such as a config, held to its digest."""
-
-    def blob(self, descriptor: Descriptor) -> Blob:
-        """A layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +300,7 @@ class _Platform:
         root = RootImage(
             name="", path="", targets=(), path_env=path_env, uid=uid, gid=gid, where=self.plan.spec.where
         )  # fmt: skip
-        site = Site(root, contents.root, Libraries(), env, own.get("WorkingDir") or "/")
+        site = Site(root, in_container(contents.root), Libraries(), env, own.get("WorkingDir") or "/")
         site.words = "the image"
         machines = hosts.declared(self.plan.matrix, self.target) or hosts.sensible(self.target)
         command = [*(own.get("Entrypoint") or []), *(own.get("Cmd") or [])]

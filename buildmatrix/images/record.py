@@ -74,6 +74,8 @@ def read(dist: Dist, name: str) -> ImageRecord | None:
             raise ValueError("it is not in the form in which records are written")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise errors.RecordInvalid(
-            f"{path}: not a record of this version", why=str(error), fix=f"build the image again: buildmatrix image {name}"
+            f"{path}: not a record of this version",
+            why=str(error),
+            fix=f"build the image again: buildmatrix image {name}",
         ) from error
     return record

@@ -90,13 +90,13 @@ class RangeBlob:
 
 
 class TreeBuilder:
-    """A tree that archives and files are put into, in order."""
+    """A tree that archives and files are put into, in order; `top` is one to begin with."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, top: Inode | None = None) -> None:
         self.name = name
         self.problems: list[str] = []
         self._count = 0
-        self._top = self._directory(0o755, 0, 0)
+        self._top = top or self._directory(0o755, 0, 0)
 
     def _next(self) -> tuple[int, int]:
         self._count += 1

@@ -1,0 +1,207 @@
+"""Builds an image and proves it: the step between artifacts and tags.
+
+    resolve the base → assemble (or reuse what unchanged inputs gave) → prove from bytes → record
+
+Nothing outside dist/images/ is written here, and no registry is written to at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from buildmatrix import errors
+from buildmatrix.artifact import Artifact, Outcome, Status
+from buildmatrix.dist import Dist
+from buildmatrix.finding import Severity
+from buildmatrix.images import direct, proof, record
+from buildmatrix.images.base import SCRATCH, Base, resolve
+from buildmatrix.images.inputs import Inputs
+from buildmatrix.images.record import ImageRecord, layout_path
+from buildmatrix.imagespec import ImageSpec, platform_of
+from buildmatrix.matrix import Matrix
+from buildmatrix.oci import graph, reference
+from buildmatrix.oci import platform as platforms
+from buildmatrix.oci.content import Descriptor
+from buildmatrix.oci.credentials import CredentialSource
+from buildmatrix.oci.http import Access
+from buildmatrix.oci.layout import Layout, is_layout
+from buildmatrix.oci.registry import Registry
+
+Stage = Callable[[str], None]
+"""Is told what is happening to the image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One image to build. `artifacts` and `digests` (SHA-256) are by cell id."""
+
+    spec: ImageSpec
+    matrix: Matrix
+    dist: Dist
+    artifacts: Mapping[str, Path]
+    digests: Mapping[str, str]
+    version: str
+    revision: str
+    created: int
+    goroot: Path | None
+    access: Access
+    credentials: CredentialSource | None
+    workers: int
+    check: Callable[[], None]
+    force: bool = False
+
+
+def run(job: Job, stage: Stage) -> Outcome:
+    """Build and prove one image; errors of its own become a failed outcome."""
+    started = time.monotonic()
+    name = f"image {job.spec.name}"
+    try:
+        with job.dist.lock(f"image-{job.spec.name}", job.check):
+            outcome = _through(job, stage)
+    except errors.BuildmatrixError as error:
+        outcome = Outcome(cell=name, status=Status.FAILED, reason=str(error), exit_status=error.exit_status)
+    return replace(outcome, seconds=time.monotonic() - started)
+
+
+def _through(job: Job, stage: Stage) -> Outcome:
+    stage("resolving its base")
+    with _Base(job) as base:
+        inputs = _inputs(job, base)
+        digest = inputs.digest()
+        layout = Layout(layout_path(job.dist, job.spec.name))
+        top = None if job.force else _unchanged(job, layout, digest)
+        built = top is None
+        if top is None:
+            stage("assembling")
+            top = direct.assemble(
+                direct.Assembly(inputs=inputs, base=base, layout=layout, workers=job.workers, check=job.check)
+            )
+    # Beyond here no byte of the image changes.
+    stage("proving")
+    plan = proof.Plan(spec=job.spec, matrix=job.matrix, digests=job.digests)
+    proven, findings = proof.prove(plan, layout, top)
+    failed = any(item.severity is Severity.ERROR for item in findings)
+    # Beyond here the image's documents, its bytes and the plan agree, or it is not published.
+    if built and not failed:
+        direct.publish(layout, top)
+        record.write(job.dist, _record(job, base, digest, top, proven))
+    return Outcome(
+        cell=f"image {job.spec.name}",
+        status=Status.FAILED if failed else Status.DONE if built else Status.SKIPPED,
+        reason="" if built else "unchanged",
+        findings=findings,
+        artifact=Artifact(
+            name=job.spec.name,
+            size=sum(layer.size for one in proven for layer in one.contents.layers),
+            sha256=top.digest.removeprefix("sha256:"),
+            sha512="",
+        ),
+        exit_status=errors.EXIT_FINDINGS if failed else errors.EXIT_OK,
+    )
+
+
+def _inputs(job: Job, base: Base) -> Inputs:
+    from buildmatrix.images.document import Identity
+
+    named = base.name if base.digest else ""
+    identity = Identity(
+        version=job.version,
+        revision=job.revision,
+        created=job.created,
+        supplier=job.matrix.project.supplier,
+        base_name=named.removeprefix("oci:"),
+        base_digest=base.digest,
+    )
+    return Inputs(
+        spec=job.spec,
+        matrix=job.matrix,
+        identity=identity,
+        artifacts=job.artifacts,
+        digests=job.digests,
+        goroot=job.goroot,
+    )
+
+
+def _unchanged(job: Job, layout: Layout, digest: str) -> Descriptor | None:
+    """The image in the layout where it was made from the same inputs; whether it is intact, the proof will tell."""
+    try:
+        old = record.read(job.dist, job.spec.name)
+        if old is None or old.inputs_digest != digest or not is_layout(layout.path):
+            return None
+        (top,) = layout.index().manifests
+        intact = top.digest == old.index and all(_intact(layout, node) for node in graph.walk(layout, top))
+        return top if intact else None
+    except (errors.BuildmatrixError, ValueError):
+        return None
+
+
+def _intact(layout: Layout, node: graph.Node) -> bool:
+    return all(layout.blob_size(blob.digest) == blob.size for blob in node.manifest.blobs)
+
+
+def _record(job: Job, base: Base, digest: str, top: Descriptor, proven: tuple[proof.Proven, ...]) -> ImageRecord:
+    return ImageRecord(
+        name=job.spec.name,
+        engine=job.spec.engine,
+        inputs_digest=digest,
+        base=base.name,
+        base_digest=base.digest,
+        version=job.version,
+        created=job.created,
+        index=top.digest,
+        platforms=tuple(sorted((str(one.platform), one.manifest.digest) for one in proven)),
+    )
+
+
+class _Base:
+    """The base of an image as a context: a registry's connections are closed at its end."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._registry: Registry | None = None
+
+    def __enter__(self) -> Base:
+        spec = self._job.spec
+        by_id = {cell.id: cell for cell in self._job.matrix.cells}
+        cells = [by_id[f"{spec.binaries[0]}_{target}"] for target in spec.targets]
+        wanted = tuple(platforms.parse(platform_of(cell.target)) for cell in cells)
+        if spec.base == "scratch":
+            return SCRATCH
+        if spec.base.startswith("oci:"):
+            return self._layout(spec.base.removeprefix("oci:"), wanted)
+        where = reference.parse(spec.base)
+        self._registry = Registry(where.registry, access=self._job.access, credentials=self._job.credentials)
+        repository = self._registry.repository(where.repository)
+        return resolve(spec.base, repository, graph.resolve(repository, where.target), wanted)
+
+    def _layout(self, text: str, wanted: tuple[platforms.Platform, ...]) -> Base:
+        folder, at, digest = text.partition("@")
+        folder, colon, tag = folder.partition(":")
+        path = self._job.matrix.root / folder
+        if not path.resolve().is_relative_to(self._job.matrix.root.resolve()) or not is_layout(path):
+            raise errors.ImageInputInvalid(
+                f"base oci:{text}: got no OCI layout inside the project, expected one",
+                fix="write one there with skopeo, crane or buildx (type=oci,tar=false), or correct the base",
+            )
+        layout = Layout(path)
+        top = graph.resolve(layout, digest or tag) if at or colon else self._only(layout, text)
+        return resolve(f"oci:{text}", layout, top, wanted)
+
+    def _only(self, layout: Layout, text: str) -> Descriptor:
+        entries = layout.index().manifests
+        if len(entries) == 1:
+            return entries[0]
+        if entries and all(entry.is_manifest and entry.platform for entry in entries):
+            return layout.root().descriptor
+        raise errors.ImageInputInvalid(
+            f"base oci:{text}: got {len(entries)} images in the layout, expected one",
+            why=f"it has the tags {', '.join(layout.tags()) or '(none)'}",
+            fix="name one: oci:DIR:TAG or oci:DIR@DIGEST",
+        )
+
+    def __exit__(self, *_: object) -> None:
+        if self._registry is not None:
+            self._registry.close()
