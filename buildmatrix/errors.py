@@ -251,7 +251,7 @@ class ImageInputInvalid(BuildmatrixError):
     """A file, a base or a setting of an image cannot be used."""
 
     code = "BM841"
-    exit_status = EXIT_BUILD
+    exit_status = EXIT_USAGE
 
 
 class LayerInvalid(BuildmatrixError):
@@ -279,4 +279,4 @@ class EngineFailed(BuildmatrixError):
     """A container engine or builder is not there, or gave up."""
 
     code = "BM845"
-    exit_status = EXIT_BUILD
+    exit_status = EXIT_MISSING
