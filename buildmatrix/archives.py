@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from buildmatrix import elf
-from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry, ScanFailed, UsageError
+from buildmatrix import _zstd, elf
+from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry, ScanFailed
 from buildmatrix.facts import Digests, Facts, Kind, Status
 from buildmatrix.oci import graph, media
 from buildmatrix.oci.layout import Layout
@@ -101,7 +101,7 @@ class Archive:
             with _open(self.path) as archive:
                 yield from self._members(archive)
                 _check_end(archive, self.location)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as cause:
+        except (tarfile.TarError, EOFError, OSError, ValueError, _zstd.error()) as cause:
             raise _damaged(self.location, str(cause) or type(cause).__name__) from cause
 
     def _members(self, archive: tarfile.TarFile) -> Iterator[MemberScan]:
@@ -193,13 +193,7 @@ def _open(path: Path) -> tarfile.TarFile:
 
 
 def _open_zstd(path: Path) -> tarfile.TarFile:
-    if "zst" not in tarfile.TarFile.OPEN_METH:
-        raise UsageError(
-            f"{path}: zstd needs Python 3.14 or later",
-            why="the standard library of this Python cannot decompress it",
-            fix=f"run under Python 3.14, or decompress it first: zstd -d {path}",
-        )
-    return tarfile.open(path, "r:zst", errorlevel=2)  # type: ignore[call-overload,no-any-return]
+    return tarfile.open(fileobj=_zstd.opened(path.open("rb")), mode="r:", errorlevel=2)
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

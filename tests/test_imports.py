@@ -16,7 +16,7 @@ from tests import factory
 PACKAGE = factory.ROOT / "buildmatrix"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "_native", "_layouts", "errors", "facts", "arch", "finding"),
+    ("_version", "_native", "_layouts", "_zstd", "errors", "facts", "arch", "finding"),
     ("_goinfo", "schema", "ccflags", "artifact", "process"),
     ("_records", "target", "host"),
     ("_scan", "deployment", "imagespec"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from buildmatrix import elf, errors
+from buildmatrix import _zstd, elf, errors
 from buildmatrix.facts import Facts, Kind
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.rootfs import BytesBlob, Inode, TreeRoot, Unreadable
@@ -177,7 +177,7 @@ def _plain(source: _Counting, head: bytes, place: str) -> _Reader:
     if head.startswith(_GZIP):
         return _Inflate(reader, place)
     if head.startswith(_ZSTD):
-        return _zstd(reader)
+        return _Zstd(reader, place)
     return reader
 
 
@@ -194,13 +194,20 @@ class _Prefixed:
         return self._source.read(size)
 
 
-def _zstd(reader: _Prefixed) -> _Reader:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        from backports import zstd
-    opened: _Reader = zstd.ZstdFile(reader)
-    return opened
+class _Zstd:
+    """The plain bytes of a zstd stream."""
+
+    def __init__(self, reader: _Prefixed, place: str) -> None:
+        self._plain = _zstd.opened(reader)
+        self._place = place
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._plain.read(size)
+        except (EOFError, _zstd.error()) as error:
+            raise errors.LayerInvalid(
+                f"{self._place}: is damaged", why=str(error), fix="build or fetch the image again"
+            ) from error
 
 
 class _Kept:

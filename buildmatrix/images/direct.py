@@ -29,13 +29,23 @@ _IN_MEMORY = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """One image to assemble; `check` is called between files and may raise to give up."""
+    """One image to assemble; `check` is called between files and may raise to give up.
+
+    `anew` writes every blob again, whatever lies there under its name.
+    """
 
     inputs: Inputs
     base: Base
     layout: Layout
     workers: int
     check: Callable[[], None]
+    anew: bool = False
+
+    def put(self, blob: Blob) -> None:
+        """Store a blob in the layout."""
+        if self.anew:
+            self.layout.blob_path(blob.digest).unlink(missing_ok=True)
+        self.layout.put_blob(blob)
 
 
 def assemble(job: Assembly) -> Descriptor:
@@ -50,7 +60,7 @@ def assemble(job: Assembly) -> Descriptor:
     with ThreadPoolExecutor(max(1, min(job.workers, len(cells)))) as pool:
         images = tuple(pool.map(lambda pair: (pair[0], _image(job, pair[0], pair[1], shared)), cells))
     index = document.index(job.inputs.spec, job.inputs.identity, images)
-    job.layout.put_blob(blob_of(index.data))
+    job.put(blob_of(index.data))
     return replace(index.descriptor, annotations={"org.opencontainers.image.ref.name": job.inputs.identity.version})
 
 
@@ -60,20 +70,20 @@ def _image(job: Assembly, platform: Platform, cells: tuple[Cell, ...], shared: t
     for each in base.layers:
         job.check()
         if job.base.source is not None:
-            job.layout.put_blob(job.base.source.blob(each))
+            job.put(job.base.source.blob(each))
     comment = f"binaries {', '.join(cell.id for cell in cells)}"
     parts = (*shared, _layer(job, job.inputs.binaries(cells), comment))
     config = document.config(spec, identity, platform, dict(base.config), parts)
     manifest = document.manifest(spec, identity, config, base.layers, parts)
     for made in (config, manifest):
-        job.layout.put_blob(blob_of(made.data))
+        job.put(blob_of(made.data))
     return manifest
 
 
 def _layer(job: Assembly, entries: list[Entry], comment: str) -> Part:
     with cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY)) as sink:
         written = layer.write(entries, sink, time=job.inputs.identity.created, check=job.check)
-        job.layout.put_blob(_blob(sink, written))
+        job.put(_blob(sink, written))
     return Part(written=written, comment=comment)
 
 

@@ -65,7 +65,7 @@ def push(job: Push) -> Pushed:
     wanted = tags.expand(job.spec, tuple(documents), version=job.version, revision=job.revision, created=job.created)
     index = job.layout.manifest(top)
     pairs = tuple((tag, documents[tag.platform] if tag.platform is not None else index) for tag in wanted)
-    tags.plan(job.repository, pairs)  # before anything is sent
+    moves = tags.plan(job.repository, pairs)  # before anything is sent
     job.told("pushing by digest")
     copied = copy.copy(job.layout, job.repository, top.digest, threads=job.threads)
     # Beyond here the registry has every byte, under digests alone.
@@ -78,7 +78,7 @@ def push(job: Push) -> Pushed:
         job.told("signing")
         job.sign(job.repository, index.descriptor, tuple(document.descriptor for document in documents.values()))
     # Beyond here every signature is in the registry and was verified there.
-    tags.apply(job.repository, tags.plan(job.repository, pairs), job.told)
+    tags.apply(job.repository, moves, job.told)
     set_to = tuple((tag.name, document.digest) for tag, document in pairs)
     return Pushed(index=index.descriptor, moved=copied.moved, tags=set_to, findings=findings)
 

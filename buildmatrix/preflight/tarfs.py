@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
-from buildmatrix import errors
+from buildmatrix import _zstd, errors
 from buildmatrix.facts import Kind
 from buildmatrix.oci import graph, layout, media, platform
 from buildmatrix.preflight.memory import Blob
@@ -265,21 +265,10 @@ def _plain(path: Path) -> OpenFile:
     elif head.startswith(b"\xfd7zXZ"):
         stream = cast("IO[bytes]", lzma.LZMAFile(file))  # noqa: SIM115
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
-        stream = _zstd(file, path)
+        stream = _zstd.opened(file)
     else:
         return opened
     return _expanded(stream, path)
-
-
-def _zstd(file: IO[bytes], path: Path) -> IO[bytes]:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise errors.UsageError(
-            f"{path}: is compressed with zstd, which this Python cannot read",
-            fix="expand it with zstd -d, or run buildmatrix with Python 3.14 or later",
-        ) from error
-    return cast("IO[bytes]", zstd.ZstdFile(file))
 
 
 def _expanded(stream: IO[bytes], path: Path) -> OpenFile:
@@ -292,7 +281,7 @@ def _expanded(stream: IO[bytes], path: Path) -> OpenFile:
             if total > MAX_BYTES:
                 raise errors.ScanFailed(f"{path}: grows past {MAX_BYTES} bytes", fix="give a smaller root")
             plain.write(piece)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, _zstd.error()) as error:
         raise errors.ScanFailed(f"{path}: is damaged", why=str(error), fix="copy it again") from error
     plain.seek(0)  # flushes, too
     return expanded
