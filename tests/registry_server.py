@@ -47,12 +47,16 @@ class Request:
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """What goes back. `cut` bytes of the body are sent, then the connection ends; `alter` flips a bit."""
+    """What goes back. `cut` bytes of the body are sent, then the connection ends (-1: not even the headers).
+
+    `drip` sends one byte at a time, so many seconds apart.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    drip: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,6 +177,10 @@ class RegistryServer:
         """End the connection after so many bytes of the request's body; a chunk's bytes until there are kept."""
         self.faults.append(Fault(method=method, pattern=pattern, times=times, swallow=after))
 
+    def lose(self, method: str, pattern: str, *, times: int | None = 1) -> None:
+        """Do what is asked, and end the connection without an answer."""
+        self.cut(method, pattern, after=-1, times=times)
+
     def corrupt(self, method: str, pattern: str, *, times: int | None = 1) -> None:
         """Flip a bit in the middle of the answer's body."""
 
@@ -217,30 +225,27 @@ class RegistryServer:
         """Handle one request; None ends the connection without an answer."""
         with self.lock:
             self.log.append(request)
-            faults = [self._use(fault) for fault in self.faults if fault.matches(request)]
-        active = [fault for fault in faults if fault is not None]
-        for fault in active:
-            early = fault.before(request)
-            if early is not None:
-                read(None)
-                return early
-        broken = next((fault.swallow for fault in active if fault.swallow is not None), None)
-        if broken is not None:
-            self._keep(request, read(min(broken, length)))
+            fault = next((item for item in self.faults if item.matches(request) and self._use(item)), None)
+        early = fault.before(request) if fault is not None else None
+        if early is not None:
+            read(None)
+            return early
+        if fault is not None and fault.swallow is not None:
+            self._keep(request, read(min(fault.swallow, length)))
             return None
         body = read(None)
         with self.lock:
             reply = self._route(request, body)
-        for fault in active:
+        if fault is not None:
             fault.after(request, reply)
         return reply
 
-    def _use(self, fault: Fault) -> Fault | None:
-        if fault.times is not None:
-            if fault.times <= 0:
-                return None
-            fault.times -= 1
-        return fault
+    def _use(self, fault: Fault) -> bool:
+        """Whether it is not used up; the first fault that matches is the one that happens."""
+        if fault.times is None:
+            return True
+        fault.times -= 1
+        return fault.times >= 0
 
     def _keep(self, request: Request, data: bytes) -> None:
         session = request.path.rpartition("/")[2]
@@ -501,6 +506,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def _send(self, reply: Reply) -> None:
+        if reply.cut == -1:
+            self.close_connection = True
+            return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send_response(reply.status)
             for name, value in reply.headers.items():
@@ -509,9 +517,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
-                self.wfile.flush()
+                self._write(reply.body if reply.cut is None else reply.body[: reply.cut], reply.drip)
         if reply.cut is not None:
             self.close_connection = True
+
+    def _write(self, body: bytes, drip: float) -> None:
+        if not drip:
+            self.wfile.write(body)
+            return
+        for byte in body:
+            self.wfile.write(bytes((byte,)))
+            self.wfile.flush()
+            time.sleep(drip)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815  (http.server's names)

@@ -12,6 +12,7 @@ import email.utils
 import random
 import socket
 import ssl
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +31,6 @@ from buildmatrix.oci.reference import api_host, is_loopback
 
 _AGAIN = frozenset((408, 429, 500, 502, 503, 504))
 _MAX_REDIRECTS = 5
-_PIECE = 1 << 18
 DOCKER_CERTIFICATES = Path("/etc/docker/certs.d")
 """Where Docker keeps ``HOST[:PORT]/*.crt``, ``*.cert`` and ``*.key``."""
 
@@ -53,7 +53,7 @@ class Stream:
     def pieces(self) -> Iterator[bytes]:
         """The body's bytes as they were sent. Raises Interrupted where the connection ends early or stalls."""
         try:
-            for piece in self._response.iter_raw(_PIECE):
+            for piece in self._response.iter_raw():
                 self._cancel.check()
                 yield piece
                 if time.monotonic() > self._deadline:
@@ -92,10 +92,20 @@ class Transport:
         self._origin = _origin(httpx.URL(self.base))
         self._random = random.Random()  # noqa: S311  (jitter)
         self._sockets: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._own = self._client(_context(registry, access, own=True))
-        self._foreign = self._client(_context(registry, access, own=False))
+        # a plain registry's own client never speaks TLS: reading the system's certificates would only take time
+        blank = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._own = self._client(_context(registry, access, own=True) if self.secure else blank)
+        self._other: httpx.Client | None = None
+        self._lock = threading.Lock()
         self.auth = Auth(registry, secure=self.secure, source=source, fetch=self._fetch_token)
         self._uncancel = cancel.on_set(self._shut)
+
+    def _foreign(self) -> httpx.Client:
+        """The client for hosts that the registry sends us to: no client certificate."""
+        with self._lock:
+            if self._other is None:
+                self._other = self._client(_context(self.registry, self.access, own=False))
+            return self._other
 
     def _client(self, context: ssl.SSLContext) -> httpx.Client:
         access = self.access
@@ -111,7 +121,8 @@ class Transport:
         """End every connection."""
         self._uncancel()
         self._own.close()
-        self._foreign.close()
+        if self._other is not None:
+            self._other.close()
 
     def __enter__(self) -> Transport:
         return self
@@ -205,7 +216,7 @@ class Transport:
 
     def _once(self, call: Call, url: httpx.URL, headers: dict[str, str]) -> Stream:
         deadline = time.monotonic() + max(self.access.total_timeout, (call.length or 0) / self.access.slowest)
-        client = self._own if _origin(url) == self._origin else self._foreign
+        client = self._own if _origin(url) == self._origin else self._foreign()
         content = call.body if isinstance(call.body, bytes) else self._sent(call.body, deadline)
         length = len(call.body) if isinstance(call.body, bytes) else call.length
         if call.method not in ("GET", "HEAD") and length is not None:
