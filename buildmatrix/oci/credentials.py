@@ -179,7 +179,9 @@ def _host_of(key: str) -> str:
 
 
 def _table(config: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
-    value = config.get(key) or {}
+    value = config.get(key)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise UsageError(f"{path}: {key}: got {type(value).__name__}, expected an object", fix="docker login")
     return value

@@ -24,8 +24,6 @@ from buildmatrix.oci import content, media, reference
 from buildmatrix.oci.content import Blob, Descriptor, Document, Manifest
 
 _VERSION = {"imageLayoutVersion": "1.0.0"}
-MAX_INDEX = 16 << 20
-"""Bytes of index.json."""
 
 
 def is_layout(path: Path) -> bool:
@@ -49,7 +47,7 @@ class Layout:
         version = str(marker.get("imageLayoutVersion", ""))
         if version.partition(".")[0] != "1":
             raise content.invalid(self.name, f"got the layout version {version!r}, expected '1.0.0'")
-        return content.document(self._file(self.path / "index.json", MAX_INDEX), media.INDEX)
+        return content.document(self._file(self.path / "index.json", content.MAX_MANIFEST), media.INDEX)
 
     def index(self) -> Manifest:
         """index.json, parsed."""
