@@ -139,6 +139,20 @@ class Suite:
         assert repository.referrers(subject.digest, "application/b") == (second,)
         assert second.annotations == {"note": "kept"}
 
+    def test_referrers_of_several_subjects_at_once(self, repository: Repository, tmp_path: Path) -> None:
+        layout = Layout(tmp_path / "layout").create()
+        subjects = [oci_images.image(layout, name, tag=name[6:]) for name in ("linux/amd64", "linux/arm64")]
+        made = {item.digest: [oci_images.attach(layout, item, f"application/{n}") for n in "abc"] for item in subjects}
+        for subject in subjects:
+            copy.copy(layout, repository, subject.digest, referrers=False)
+        documents = [layout.manifest(item) for items in made.values() for item in items]
+        for document in documents:
+            for item in document.manifest().blobs:
+                repository.put_blob(layout.blob(item))
+        repository.put_referrers(documents)
+        for digest, items in made.items():
+            assert sorted(repository.referrers(digest), key=str) == sorted(items, key=str)
+
     def test_a_whole_image_is_copied_through_a_layout(
         self, repository: Repository, other: Repository, tmp_path: Path
     ) -> None:

@@ -9,8 +9,10 @@ tag: nobody sees an image that is not whole, or not yet signed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from buildmatrix.errors import NotInRegistry
 from buildmatrix.oci import content, graph, media, parallel
@@ -41,6 +43,7 @@ class _Extra:
 
     nodes: tuple[Node, ...]
     tag: str = ""
+    level: int = 0
 
 
 def copy(
@@ -66,10 +69,8 @@ def copy(
     for node in reversed(nodes[1:]):  # what an index lists stands behind it
         destination.put_manifest(node.document)
     destination.put_manifest(nodes[0].document, top=not tags)
-    for extra in extras:
-        for node in reversed(extra.nodes[1:]):
-            destination.put_manifest(node.document)
-        destination.put_manifest(extra.nodes[0].document, extra.tag)
+    for _, group in groupby(extras, key=attrgetter("level")):
+        _attach(destination, tuple(group))
     for tag in tags:
         destination.put_manifest(nodes[0].document, tag)
     return Copied(
@@ -82,12 +83,22 @@ def copy(
     )
 
 
+def _attach(destination: Store, extras: tuple[_Extra, ...]) -> None:
+    """Store what belongs to manifests that are there."""
+    for extra in extras:
+        for node in reversed(extra.nodes[1:]):
+            destination.put_manifest(node.document)
+        if extra.tag:
+            destination.put_manifest(extra.nodes[0].document, extra.tag)
+    destination.put_referrers([extra.nodes[0].document for extra in extras if not extra.tag])
+
+
 def _extras(source: Source, nodes: tuple[Node, ...]) -> Iterator[_Extra]:
     """What belongs to the manifests, and to what belongs to them; each once, its subject before it."""
     seen = {node.descriptor.digest for node in nodes}
     tagged: set[str] = set()
     level = [node.descriptor.digest for node in nodes]
-    for _ in range(MAX_REFERRERS):
+    for number in range(MAX_REFERRERS):
         following: list[str] = []
         for digest in dict.fromkeys(level):
             for extra in _belonging(source, digest):
@@ -97,7 +108,7 @@ def _extras(source: Source, nodes: tuple[Node, ...]) -> Iterator[_Extra]:
                 tagged.add(extra.tag)
                 seen.update(node.descriptor.digest for node in extra.nodes)
                 following += [node.descriptor.digest for node in extra.nodes]
-                yield extra
+                yield replace(extra, level=number)
         level = following
     if any(source.referrers(digest) for digest in level):
         raise content.invalid(source.name, f"referrers refer to referrers more than {MAX_REFERRERS} deep")
@@ -120,7 +131,9 @@ def _unique(nodes: tuple[Node, ...]) -> tuple[Descriptor, ...]:
 def _blobs(source: Source, destination: Store, nodes: tuple[Node, ...], threads: int, cancel: Cancel | None) -> int:
     """How many blobs were sent."""
     mount_from = _same_registry(source, destination)
-    wanted = [item for item in _unique(nodes) if not _left_out(source, item)]
+    every = _unique(nodes)
+    left_out = parallel.each([partial(_left_out, source, item) for item in every], threads, cancel)
+    wanted = [item for item, elsewhere in zip(every, left_out, strict=True) if not elsewhere]
     moves = [partial(destination.put_blob, source.blob(item), mount_from) for item in wanted]
     return sum(parallel.each(moves, threads, cancel))
 

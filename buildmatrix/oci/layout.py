@@ -186,6 +186,11 @@ class Layout:
             self.list_entry(replace(document.descriptor, annotations=annotations))
         return document.descriptor
 
+    def put_referrers(self, documents: Sequence[Document]) -> None:
+        """Store manifests with subjects; index.json lists them."""
+        for document in documents:
+            self.put_manifest(document)
+
     def list_entry(self, entry: Descriptor) -> None:
         """Add an entry to index.json in place of one with the same tag, or the same digest where it has none."""
         with self._lock:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from buildmatrix.errors import ContentMismatch, RegistryDenied
-from buildmatrix.oci import content, media, problems, reference, referrers, transfer
+from buildmatrix.oci import content, media, parallel, problems, reference, referrers, transfer
 from buildmatrix.oci.content import Blob, Descriptor, Document
 from buildmatrix.oci.credentials import Anonymous, CredentialSource
 from buildmatrix.oci.http import Access, Answer, Call, Cancel
@@ -152,6 +152,23 @@ class Repository:
         Where it has a subject and the registry has no referrers API, the subject's index of referrers is
         updated (distribution-spec, "Pushing Manifests with Subject").
         """
+        subject = self._put(document, tag)
+        if subject:
+            referrers.add(self, subject, (content.referrer(document, document.manifest()),))
+        return document.descriptor
+
+    def put_referrers(self, documents: Sequence[Document]) -> None:
+        """Store manifests with subjects, under their digests. Each subject's index is updated once for all."""
+        unlisted: dict[str, list[Descriptor]] = {}
+        for document in documents:
+            subject = self._put(document, "")
+            if subject:
+                unlisted.setdefault(subject, []).append(content.referrer(document, document.manifest()))
+        updates = [partial(referrers.add, self, subject, items) for subject, items in unlisted.items()]
+        parallel.each(updates, self.registry.access.threads, self.registry.cancel)
+
+    def _put(self, document: Document, tag: str) -> str:
+        """Store a manifest; the digest of its subject where the registry does not list referrers itself."""
         what = at(self.name, tag or document.digest)
         answer = self.call(
             "PUT",
@@ -165,10 +182,10 @@ class Repository:
         stored = answer.headers.get("docker-content-digest", "")
         if stored and stored != document.digest:
             raise _mismatch(f"{what}: stored", stored, document.digest)
-        found = document.manifest() if b'"subject"' in document.data else None
-        if found is not None and found.subject is not None and "oci-subject" not in answer.headers:
-            referrers.add(self, found.subject.digest, (content.referrer(document, found),))
-        return document.descriptor
+        if "oci-subject" in answer.headers or b'"subject"' not in document.data:
+            return ""
+        subject = document.manifest().subject
+        return subject.digest if subject is not None else ""
 
     def delete(self, target: str) -> bool:
         """Delete a manifest by digest, or a tag where the registry can; whether it was there.

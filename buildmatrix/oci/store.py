@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from buildmatrix.oci.content import Blob, Descriptor, Document
@@ -44,3 +45,6 @@ class Store(Source, Protocol):
 
     def put_manifest(self, document: Document, tag: str = "", *, top: bool = False) -> Descriptor:
         """Store a manifest, under a tag where one is given; `top` says that nothing else will point to it."""
+
+    def put_referrers(self, documents: Sequence[Document]) -> None:
+        """Store manifests that refer to others, which are there already."""
