@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -590,3 +591,29 @@ def test_the_first_failure_ends_the_other_transfers(
         copy.copy(layout, repository, "v1", threads=3)
     assert server.seen("POST", "/uploads/") <= 6
     assert platform.parse("arm64") == entries[1].platform
+
+
+def test_an_interrupt_ends_the_transfers_of_other_threads(
+    server: RegistryServer, open_repository: Callable[..., Repository], tmp_path: Path
+) -> None:
+    """Control-C reaches the main thread alone, while workers wait for a registry that does not answer."""
+    repository = open_repository(read_timeout=60)
+    layout = Layout(tmp_path / "layout").create()
+    oci_images.index(layout, [oci_images.image(layout, f"linux/{name}") for name in ("amd64", "arm64")], "v1")
+    reached = threading.Event()
+
+    def dawdle(_: Request) -> None:
+        reached.set()
+        time.sleep(15)
+
+    def interrupt() -> None:
+        reached.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)  # as a terminal does it: to the process, not to this thread
+
+    server.before("POST", "/uploads/", dawdle)
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        copy.copy(layout, repository, "v1", tags=("v1",))
+    assert time.monotonic() - started < 10
+    assert server.repo("team/app").tags == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tests.registry_server import RegistryServer, Reply, Request, sha256
 
 SUBJECT = "sha256:" + "5" * 64
 TAG = media.referrers_tag(SUBJECT)
-QUICK = Access(settle=0.15, backoff=0.001)
+QUICK = Access(settle=0.3, backoff=0.001)
 
 
 def entry(number: int) -> Descriptor:
@@ -54,22 +55,49 @@ def test_two_writers_that_both_read_first(server: RegistryServer) -> None:
             both_read.wait()
 
     server.change("GET", TAG, lambda request, _: wait(request), None)
-    registries = [Registry(server.host, access=QUICK) for _ in range(2)]
-    # the lock of this process would hide the race: other processes have locks of their own
-    names = [registry.repository("team/app") for registry in registries]
-    for number, repository in enumerate(names):
-        repository.name = f"process {number}"
-    threads = [
-        threading.Thread(target=referrers.add, args=(repository, SUBJECT, [entry(number + 1)]))
-        for number, repository in enumerate(names)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for registry in registries:
-        registry.close()
+    write_from_two_processes(server)
     assert listed(server) == [1, 2]
+
+
+def test_a_writer_that_writes_after_the_other_has_looked_once(server: RegistryServer) -> None:
+    """The second has read before the first wrote, and writes after the first has found its entry in place."""
+    both_read = threading.Barrier(2, timeout=20)
+    reads = threading.Semaphore(2)
+    looked = threading.Event()
+
+    def read(_: Request, __: Reply) -> None:
+        if reads.acquire(blocking=False):
+            both_read.wait()
+        else:
+            looked.set()
+
+    writers: list[Request] = []
+
+    def write(request: Request) -> None:
+        writers.append(request)
+        if len(writers) == 2:
+            assert looked.wait(20)
+
+    server.change("GET", TAG, read, None)
+    server.before("PUT", TAG, write)
+    write_from_two_processes(server)
+    assert len(writers) > 2
+    assert listed(server) == [1, 2]
+
+
+def write_from_two_processes(server: RegistryServer) -> None:
+    """Two writers at once. The lock of this process would hide the race: other processes have their own."""
+    with contextlib.ExitStack() as stack:
+        threads = []
+        for number in (1, 2):
+            registry = stack.enter_context(Registry(server.host, access=QUICK))
+            repository = registry.repository("team/app")
+            repository.name = f"process {number}"
+            threads.append(threading.Thread(target=referrers.add, args=(repository, SUBJECT, [entry(number)])))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def test_threads_of_one_process_take_turns(server: RegistryServer) -> None:

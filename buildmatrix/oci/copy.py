@@ -18,7 +18,6 @@ from buildmatrix.errors import NotInRegistry
 from buildmatrix.oci import content, graph, media, parallel
 from buildmatrix.oci.content import Descriptor
 from buildmatrix.oci.graph import Node
-from buildmatrix.oci.http import Cancel
 from buildmatrix.oci.store import Source, Store
 
 MAX_REFERRERS = 4
@@ -54,7 +53,6 @@ def copy(
     tags: tuple[str, ...] = (),
     referrers: bool = True,
     threads: int = 4,
-    cancel: Cancel | None = None,
 ) -> Copied:
     """Copy what `target` (a tag or digest) points to, then give it `tags` at the destination.
 
@@ -65,7 +63,7 @@ def copy(
     nodes = tuple(graph.walk(source, top))
     extras = tuple(_extras(source, nodes)) if referrers else ()
     every = (*nodes, *(node for extra in extras for node in extra.nodes))
-    moved = _blobs(source, destination, every, threads, cancel)
+    moved = _blobs(source, destination, every, threads)
     for node in reversed(nodes[1:]):  # what an index lists stands behind it
         destination.put_manifest(node.document)
     destination.put_manifest(nodes[0].document, top=not tags)
@@ -128,14 +126,14 @@ def _unique(nodes: tuple[Node, ...]) -> tuple[Descriptor, ...]:
     return tuple({item.digest: item for node in nodes for item in node.manifest.blobs}.values())
 
 
-def _blobs(source: Source, destination: Store, nodes: tuple[Node, ...], threads: int, cancel: Cancel | None) -> int:
+def _blobs(source: Source, destination: Store, nodes: tuple[Node, ...], threads: int) -> int:
     """How many blobs were sent."""
     mount_from = _same_registry(source, destination)
     every = _unique(nodes)
-    left_out = parallel.each([partial(_left_out, source, item) for item in every], threads, cancel)
+    left_out = parallel.each([partial(_left_out, source, item) for item in every], threads, (source,))
     wanted = [item for item, elsewhere in zip(every, left_out, strict=True) if not elsewhere]
     moves = [partial(destination.put_blob, source.blob(item), mount_from) for item in wanted]
-    return sum(parallel.each(moves, threads, cancel))
+    return sum(parallel.each(moves, threads, (source, destination)))
 
 
 def _left_out(source: Source, item: Descriptor) -> bool:

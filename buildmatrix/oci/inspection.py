@@ -11,7 +11,6 @@ from buildmatrix.finding import Finding, Severity
 from buildmatrix.oci import belongings, content, graph, media, parallel, platform
 from buildmatrix.oci.belongings import Belonging
 from buildmatrix.oci.content import Descriptor, Document, Manifest
-from buildmatrix.oci.http import Cancel
 from buildmatrix.oci.platform import Platform
 from buildmatrix.oci.store import Source
 
@@ -85,7 +84,6 @@ def inspect(
     top_is_stored: bool = True,
     unsigned: Severity = Severity.ERROR,
     threads: int = 4,
-    cancel: Cancel | None = None,
 ) -> Inspection:
     """Read everything that a manifest leads to, and judge it.
 
@@ -95,7 +93,7 @@ def inspect(
     """
     reader = _Reader(source)
     reader.read(top.descriptor, top, 0)
-    entries = parallel.each([partial(reader.complete, item) for item in reader.found], threads, cancel)
+    entries = parallel.each([partial(reader.complete, item) for item in reader.found], threads, (source,))
     entries = list(_attested(entries, reader.manifests))
     findings = (*_structure(entries), *_signed(entries if top_is_stored else entries[1:], unsigned))
     return Inspection(name=source.name, entries=tuple(entries), findings=findings)

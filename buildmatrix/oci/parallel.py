@@ -11,11 +11,11 @@ from buildmatrix.oci.http import Cancel
 Value = TypeVar("Value")
 
 
-def each(functions: Sequence[Callable[[], Value]], threads: int, cancel: Cancel | None = None) -> list[Value]:
+def each(functions: Sequence[Callable[[], Value]], threads: int, stores: Sequence[object] = ()) -> list[Value]:
     """Call every function, `threads` at a time; their results in order.
 
-    The first exception is raised once what runs has ended; what has not begun never does. An interrupt sets
-    `cancel`, so that running transfers end at once.
+    The first exception is raised once what runs has ended; what has not begun never does. An interrupt ends
+    the running transfers of the registries that the `stores` belong to at once.
     """
     if threads <= 1 or len(functions) <= 1:
         return [function() for function in functions]
@@ -24,7 +24,7 @@ def each(functions: Sequence[Callable[[], Value]], threads: int, cancel: Cancel 
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         except KeyboardInterrupt:
-            if cancel is not None:
+            for cancel in _cancels(stores):
                 cancel.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -32,3 +32,9 @@ def each(functions: Sequence[Callable[[], Value]], threads: int, cancel: Cancel 
         if failed is not None:
             pool.shutdown(wait=True, cancel_futures=True)
         return [future.result() for future in ((failed,) if failed is not None else futures)]
+
+
+def _cancels(stores: Sequence[object]) -> tuple[Cancel, ...]:
+    """The switches of the stores that are repositories of a registry."""
+    found = (getattr(getattr(store, "registry", None), "cancel", None) for store in stores)
+    return tuple(item for item in found if isinstance(item, Cancel))

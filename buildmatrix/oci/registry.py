@@ -165,7 +165,7 @@ class Repository:
             if subject:
                 unlisted.setdefault(subject, []).append(content.referrer(document, document.manifest()))
         updates = [partial(referrers.add, self, subject, items) for subject, items in unlisted.items()]
-        parallel.each(updates, self.registry.access.threads, self.registry.cancel)
+        parallel.each(updates, self.registry.access.threads, (self,))
 
     def _put(self, document: Document, tag: str) -> str:
         """Store a manifest; the digest of its subject where the registry does not list referrers itself."""
