@@ -29,9 +29,9 @@
 #define POOL_BYTES 524288       /* small files read, not yet hashed: about a second-level cache */
 #define SMALL_MOST 131072       /* larger files are streamed */
 #define POOL_FILES 64
-#define STREAMS 8
+#define STREAMS 16
 #define STREAM_BYTES (POOL_BYTES / STREAMS)
-#define LARGE_MOST 16           /* large files waiting for a worker */
+#define LARGE_MOST 32           /* large files waiting for a worker */
 #define LARGE_URGENT 268435456  /* bytes: a file that is not made to wait for company */
 #define HEAD_BYTES 64           /* enough to dismiss a file by */
 #define LISTING_BYTES 32768

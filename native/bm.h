@@ -340,6 +340,7 @@ const char *bm_hash_kernel(uint32_t want, uint32_t lanes);
 #define BM_CPU_ARM_SHA1 8
 #define BM_CPU_ARM_SHA2 16
 #define BM_CPU_ARM_SHA512 32
+#define BM_CPU_AVX512 64 /* F, BW and VL, and the operating system saves ZMM */
 void bm_hash_limit(uint32_t cpu);
 uint32_t bm_cpu(void);
 

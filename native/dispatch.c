@@ -35,12 +35,19 @@ static bool has_sha_instructions(void)
     return (b & (1u << 29)) && __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1");
 }
 
+/* The compiler's run-time looks at XCR0 too: whether the operating system saves the registers. */
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
+}
+
 static uint32_t cpu_bits(void)
 {
     __builtin_cpu_init();
     bool bmi = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
     return (bmi ? BM_CPU_BMI2 : 0u) | (__builtin_cpu_supports("avx2") ? BM_CPU_AVX2 : 0u) |
-           (has_sha_instructions() ? BM_CPU_SHANI : 0u);
+           (has_sha_instructions() ? BM_CPU_SHANI : 0u) | (has_avx512() ? BM_CPU_AVX512 : 0u);
 }
 #elif defined(__aarch64__) && defined(__linux__)
 /* The bits of AT_HWCAP: arch/arm64/include/uapi/asm/hwcap.h. */

@@ -1,7 +1,7 @@
 /*
  * hash.h: the inside of hashing, shared by the kernels, the lanes and the batch.
  *
- * Purpose.    A kernel advances 1 to 8 independent messages of one algorithm by the same number of
+ * Purpose.    A kernel advances 1 to 16 independent messages of one algorithm by the same number of
  *             whole blocks. Everything else (padding, splitting, which message in which lane) is
  *             written once, above the kernels.
  * Ownership.  Nothing here allocates except bm_hash_many (what it needs to order the buffers) and
@@ -26,7 +26,7 @@
 #define BM_ARM 1
 #endif
 
-#define BM_LANES_MAX 8
+#define BM_LANES_MAX 16
 #define BM_BLOCK_MAX 128
 #define BM_STATE_MAX 64
 #define BM_HASHES 3
@@ -60,6 +60,9 @@ extern const bm_kernel bm_sha256_portable[], bm_sha512_portable[], bm_sha1_porta
 #if defined(__x86_64__)
 extern const bm_kernel bm_sha256_x86[], bm_sha512_x86[], bm_sha1_x86[];
 extern const bm_kernel bm_sha256_pair_x86[], bm_sha512_pair_x86[];
+extern const bm_kernel bm_sha256_avx2[], bm_sha512_avx2[], bm_sha1_avx2[];
+extern const bm_kernel bm_sha256_avx512vl[], bm_sha512_avx512vl[], bm_sha1_avx512vl[];
+extern const bm_kernel bm_sha256_avx512[], bm_sha512_avx512[], bm_sha1_avx512[];
 #elif defined(BM_ARM)
 extern const bm_kernel bm_sha256_arm[], bm_sha512_arm[], bm_sha1_arm[];
 #endif

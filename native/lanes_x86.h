@@ -16,6 +16,13 @@
 #define X8_XOR3(x, y, z) _mm256_xor_si256(x, _mm256_xor_si256(y, z))
 #define X4_ROR(x, n) _mm256_or_si256(_mm256_srli_epi64(x, n), _mm256_slli_epi64(x, 64 - (n)))
 
+/* A rotation by eight is one byte shuffle. */
+X_INLINE __m256i x4_ror8(__m256i x)
+{
+    const __m256i by8 = _mm256_broadcastsi128_si256(_mm_set_epi64x(0x080f0e0d0c0b0a09, 0x0007060504030201));
+    return _mm256_shuffle_epi8(x, by8);
+}
+
 /* Transposes an 8x8 matrix of 32-bit words in place. */
 X_INLINE void x8_transpose(__m256i *m)
 {
@@ -43,6 +50,12 @@ X_INLINE void x8_load_words(__m256i *w, const uint8_t *const *data, size_t at)
     for (int lane = 0; lane < 8; lane++)
         w[lane] = _mm256_shuffle_epi8(_mm256_loadu_si256((const void *)(data[lane] + at)), swap);
     x8_transpose(w);
+}
+
+X_INLINE void x8_load_block(__m256i *w, const uint8_t *const *data, size_t at)
+{
+    x8_load_words(w, data, at);
+    x8_load_words(w + 8, data, at + 32);
 }
 
 X_INLINE void x8_load_state(__m256i *v, void *const *state, int words)
@@ -82,6 +95,11 @@ X_INLINE void x4_load_words(__m256i *w, const uint8_t *const *data, size_t at)
     for (int lane = 0; lane < 4; lane++)
         w[lane] = _mm256_shuffle_epi8(_mm256_loadu_si256((const void *)(data[lane] + at)), swap);
     x4_transpose(w);
+}
+
+X_INLINE void x4_load_block(__m256i *w, const uint8_t *const *data, size_t at)
+{
+    for (size_t quarter = 0; quarter < 4; quarter++) x4_load_words(w + 4 * quarter, data, at + 32 * quarter);
 }
 
 X_INLINE void x4_load_state(__m256i *v, void *const *state)

@@ -23,6 +23,9 @@ static const bm_kernel *const kernels[] = {
     bm_sha1_portable,
 #if defined(__x86_64__)
     bm_sha1_x86,
+    bm_sha1_avx2,
+    bm_sha1_avx512vl,
+    bm_sha1_avx512,
 #elif defined(BM_ARM)
     bm_sha1_arm,
 #endif

@@ -14,7 +14,6 @@
 
 #include <immintrin.h>
 
-#include "lanes_x86.h"
 #include "sha1_scalar.h"
 
 #define NI __attribute__((target("sha,sse4.1,ssse3")))
@@ -107,65 +106,6 @@ NI_INLINE void ni_run(void *const *state, const uint8_t *const *data, size_t blo
 NI static void ni1(void *const *s, const uint8_t *const *d, size_t n) { ni_run(s, d, n, 1); }
 NI static void ni2(void *const *s, const uint8_t *const *d, size_t n) { ni_run(s, d, n, 2); }
 
-#define X8_ROL(x, n) X8_ROR(x, 32 - (n))
-
-X_INLINE __m256i x8_choose(__m256i b, __m256i c, __m256i d)
-{
-    return _mm256_xor_si256(d, _mm256_and_si256(b, _mm256_xor_si256(c, d)));
-}
-
-X_INLINE __m256i x8_most(__m256i b, __m256i c, __m256i d)
-{
-    return _mm256_or_si256(_mm256_and_si256(b, c), _mm256_and_si256(d, _mm256_or_si256(b, c)));
-}
-
-X_INLINE void x8_round(__m256i *v, int round, __m256i w)
-{
-    static const uint32_t constants[4] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
-    /* the place of a in v walks down by one each round; 100 keeps the index positive */
-    __m256i a = v[(100 - round) % 5], *b = &v[(101 - round) % 5], c = v[(102 - round) % 5];
-    __m256i d = v[(103 - round) % 5], *e = &v[(104 - round) % 5];
-    __m256i k = _mm256_set1_epi32((int)constants[round / 20]);
-    __m256i mixed = round < 20 ? x8_choose(*b, c, d) : round / 20 == 2 ? x8_most(*b, c, d) : X8_XOR3(*b, c, d);
-    __m256i sum = _mm256_add_epi32(_mm256_add_epi32(*e, _mm256_add_epi32(w, k)), mixed);
-    *e = _mm256_add_epi32(sum, X8_ROL(a, 5));
-    *b = X8_ROL(*b, 30);
-}
-
-X_INLINE void x8_extend(__m256i *w, int i)
-{
-    __m256i x = _mm256_xor_si256(X8_XOR3(w[(i + 13) & 15], w[(i + 8) & 15], w[(i + 2) & 15]), w[i & 15]);
-    w[i & 15] = _mm256_or_si256(_mm256_add_epi32(x, x), _mm256_srli_epi32(x, 31));
-}
-
-X_INLINE void x8_rounds(__m256i *v, __m256i *w)
-{
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) x8_round(v, i, w[i]);
-#pragma GCC unroll 64
-    for (int i = 16; i < 80; i++) {
-        x8_extend(w, i);
-        x8_round(v, i, w[i & 15]);
-        __asm__ volatile("" ::"r"(w) : "memory"); /* the schedule stays in memory, the state in registers */
-    }
-}
-
-__attribute__((target("avx2"))) static void avx2_x8(void *const *state, const uint8_t *const *data, size_t blocks)
-{
-    __m256i v[5], working[5], w[16];
-    x8_load_state(v, state, 5);
-    for (size_t at = 0; at < blocks * 64; at += 64) {
-        x8_load_words(w, data, at);
-        x8_load_words(w + 8, data, at + 32);
-#pragma GCC unroll 5
-        for (int i = 0; i < 5; i++) working[i] = v[i];
-        x8_rounds(working, w);
-#pragma GCC unroll 5
-        for (int i = 0; i < 5; i++) v[i] = _mm256_add_epi32(v[i], working[i]);
-    }
-    x8_store_state(v, state, 5);
-}
-
 __attribute__((target("bmi2"))) static void bmi2(void *const *state, const uint8_t *const *data, size_t blocks)
 {
     sha1_scalar(state[0], data[0], blocks);
@@ -174,7 +114,6 @@ __attribute__((target("bmi2"))) static void bmi2(void *const *state, const uint8
 const bm_kernel bm_sha1_x86[] = {
     {"sha-ni x1", 1, BM_CPU_SHANI, ni1},
     {"sha-ni x2", 2, BM_CPU_SHANI, ni2},
-    {"avx2 x8", 8, BM_CPU_AVX2, avx2_x8},
     {"bmi2", 1, BM_CPU_BMI2, bmi2},
     {NULL, 0, 0, NULL},
 };

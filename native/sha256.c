@@ -35,6 +35,9 @@ static const bm_kernel *const kernels[] = {
 #if defined(__x86_64__)
     bm_sha256_x86,
     bm_sha256_pair_x86,
+    bm_sha256_avx2,
+    bm_sha256_avx512vl,
+    bm_sha256_avx512,
 #elif defined(BM_ARM)
     bm_sha256_arm,
 #endif

@@ -1,6 +1,6 @@
 /*
- * sha256_x86.c: SHA-256 on x86-64: the SHA extensions on 1 to 4 interleaved messages, AVX2 on eight
- * messages, and general registers with BMI2 rotates.
+ * sha256_x86.c: SHA-256 on x86-64: the SHA extensions on 1 to 4 interleaved messages, and
+ * general registers with BMI2 rotates.
  *
  * Purpose.    sha256rnds2 has a latency of about four cycles and one message is a single chain of
  *             them; two to four independent messages fill the gaps.
@@ -15,7 +15,6 @@
 
 #include <immintrin.h>
 
-#include "lanes_x86.h"
 #include "sha256_scalar.h"
 
 #define NI __attribute__((target("sha,sse4.1,ssse3")))
@@ -102,61 +101,6 @@ NI static void ni2(void *const *s, const uint8_t *const *d, size_t n) { ni_run(s
 NI static void ni3(void *const *s, const uint8_t *const *d, size_t n) { ni_run(s, d, n, 3); }
 NI static void ni4(void *const *s, const uint8_t *const *d, size_t n) { ni_run(s, d, n, 4); }
 
-/* Eight messages in the words of AVX2 registers. */
-#define X8 static inline __attribute__((always_inline, target("avx2")))
-
-X8 __m256i x8_big0(__m256i x) { return X8_XOR3(X8_ROR(x, 2), X8_ROR(x, 13), X8_ROR(x, 22)); }
-X8 __m256i x8_big1(__m256i x) { return X8_XOR3(X8_ROR(x, 6), X8_ROR(x, 11), X8_ROR(x, 25)); }
-X8 __m256i x8_small0(__m256i x) { return X8_XOR3(X8_ROR(x, 7), X8_ROR(x, 18), _mm256_srli_epi32(x, 3)); }
-X8 __m256i x8_small1(__m256i x) { return X8_XOR3(X8_ROR(x, 17), X8_ROR(x, 19), _mm256_srli_epi32(x, 10)); }
-
-X8 void x8_round(__m256i *v, int round, __m256i w)
-{
-    __m256i a = v[-round & 7], b = v[(1 - round) & 7], c = v[(2 - round) & 7];
-    __m256i e = v[(4 - round) & 7], f = v[(5 - round) & 7], g = v[(6 - round) & 7];
-    __m256i *d = &v[(3 - round) & 7], *h = &v[(7 - round) & 7];
-    __m256i k = _mm256_set1_epi32((int)bm_sha256_k[round]);
-    __m256i choose = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
-    __m256i most = _mm256_xor_si256(b, _mm256_and_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(b, c)));
-    __m256i t = _mm256_add_epi32(_mm256_add_epi32(*h, _mm256_add_epi32(w, k)), _mm256_add_epi32(x8_big1(e), choose));
-    *d = _mm256_add_epi32(*d, t);
-    *h = _mm256_add_epi32(t, _mm256_add_epi32(x8_big0(a), most));
-}
-
-X8 void x8_extend(__m256i *w, int i)
-{
-    __m256i sum = _mm256_add_epi32(w[i & 15], w[(i + 9) & 15]);
-    sum = _mm256_add_epi32(sum, x8_small0(w[(i + 1) & 15]));
-    w[i & 15] = _mm256_add_epi32(sum, x8_small1(w[(i + 14) & 15]));
-}
-
-X8 void x8_rounds(__m256i *v, __m256i *w)
-{
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) x8_round(v, i, w[i]);
-#pragma GCC unroll 48
-    for (int i = 16; i < 64; i++) {
-        x8_extend(w, i);
-        x8_round(v, i, w[i & 15]);
-    }
-}
-
-__attribute__((target("avx2"))) static void avx2_x8(void *const *state, const uint8_t *const *data, size_t blocks)
-{
-    __m256i v[8], working[8], w[16];
-    x8_load_state(v, state, 8);
-    for (size_t at = 0; at < blocks * 64; at += 64) {
-        x8_load_words(w, data, at);
-        x8_load_words(w + 8, data, at + 32);
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) working[i] = v[i];
-        x8_rounds(working, w);
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) v[i] = _mm256_add_epi32(v[i], working[i]);
-    }
-    x8_store_state(v, state, 8);
-}
-
 __attribute__((target("bmi2"))) static void bmi2(void *const *state, const uint8_t *const *data, size_t blocks)
 {
     sha256_scalar(state[0], data[0], blocks);
@@ -165,7 +109,7 @@ __attribute__((target("bmi2"))) static void bmi2(void *const *state, const uint8
 const bm_kernel bm_sha256_x86[] = {
     {"sha-ni x1", 1, BM_CPU_SHANI, ni1},  {"sha-ni x2", 2, BM_CPU_SHANI, ni2},
     {"sha-ni x3", 3, BM_CPU_SHANI, ni3},  {"sha-ni x4", 4, BM_CPU_SHANI, ni4},
-    {"avx2 x8", 8, BM_CPU_AVX2, avx2_x8}, {"bmi2", 1, BM_CPU_BMI2, bmi2},
+    {"bmi2", 1, BM_CPU_BMI2, bmi2},
     {NULL, 0, 0, NULL},
 };
 

@@ -48,6 +48,9 @@ static const bm_kernel *const kernels[] = {
 #if defined(__x86_64__)
     bm_sha512_x86,
     bm_sha512_pair_x86,
+    bm_sha512_avx2,
+    bm_sha512_avx512vl,
+    bm_sha512_avx512,
 #elif defined(BM_ARM)
     bm_sha512_arm,
 #endif

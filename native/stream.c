@@ -1,7 +1,7 @@
 /*
  * stream.c: large files, several at a time, so that the lanes have something to interleave.
  *
- * Purpose.    One file cannot be interleaved with itself. A worker keeps up to eight open, fills a
+ * Purpose.    One file cannot be interleaved with itself. A worker keeps up to sixteen open, fills a
  *             piece of each, runs every digest over all pieces side by side, and goes on; a file that
  *             ends makes room for the longest that waits.
  * Ownership.  Pieces lie in the worker's pool, which is empty meanwhile; descriptors and paths of the
