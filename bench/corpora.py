@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import random
 import shutil
@@ -12,7 +14,9 @@ TREE_FILES, TREE_EXECUTABLES, TREE_FOLDER = 120_000, 2_700, 20
 """Files of the tree, how many of them are ELF files, and how many files lie in one directory."""
 
 SMALL_FILES, SMALL_BYTES = 4_000, 8_192
-LARGE_FILES, LARGE_BYTES = 8, 96 << 20
+LARGE_FILES, LARGE_BYTES = 32, 24 << 20
+"""As many and as large as the binaries of a release for every platform that Go knows."""
+
 LIST_FILES = 400
 _LARGEST_COPY = 400_000
 _LIBRARIES = ("/usr/lib", "/usr/bin", "/usr/sbin", "/usr/libexec")
@@ -102,9 +106,27 @@ def large() -> Path:
     return _made(f"large-{LARGE_FILES}-{LARGE_BYTES}", make, memory())
 
 
+@functools.cache
 def memory() -> Path:
-    """A folder in memory where there is one, so that no disk is measured; else the cache."""
+    """A folder in memory where there is room, so that no disk is measured; else the cache. Gone when the process ends."""
     place = Path("/dev/shm")  # noqa: S108
-    usage = shutil.disk_usage(place) if place.is_dir() else None
-    enough = usage is not None and usage.free > 2 * LARGE_FILES * LARGE_BYTES
-    return place / f"buildmatrix-bench-{os.getuid()}" if enough else cache()
+    if not place.is_dir():
+        return cache()
+    remove_abandoned(place)
+    if shutil.disk_usage(place).free < 2 * LARGE_FILES * LARGE_BYTES:
+        return cache()
+    folder = place / f"{_prefix()}{os.getpid()}"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _prefix() -> str:
+    return f"buildmatrix-bench-{os.getuid()}-"
+
+
+def remove_abandoned(place: Path) -> None:
+    """Remove what a run that was killed left behind."""
+    for folder in place.glob(f"{_prefix()}*"):
+        number = folder.name.removeprefix(_prefix())
+        if not (number.isdecimal() and Path("/proc", number).exists()):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -344,6 +344,14 @@ const char *bm_hash_kernel(uint32_t want, uint32_t lanes);
 void bm_hash_limit(uint32_t cpu);
 uint32_t bm_cpu(void);
 
+/*
+ * The same for one algorithm and one kernel, which then carries everything, padded where there are fewer
+ * messages than it has lanes. Returns 1, or 0 where this CPU has no kernel of that name. bm_hash_limit ends
+ * it. The names are those of bm_hash_usable: of the kernels usable here by number, NULL past the last.
+ */
+int bm_hash_use(uint32_t want, const char *kernel);
+const char *bm_hash_usable(uint32_t want, uint32_t number);
+
 /* cdef end */
 
 #endif

@@ -12,6 +12,12 @@ static inline uint32_t ror32(uint32_t x, unsigned n) { return (x >> n) | (x << (
 static inline uint32_t rol32(uint32_t x, unsigned n) { return (x << n) | (x >> (32 - n)); }
 static inline uint64_t ror64(uint64_t x, unsigned n) { return (x >> n) | (x << (64 - n)); }
 
+/*
+ * A sum stays in the order it is written in: an operand that is late, because a chain of rotations leads to
+ * it, is added last. Compilers take sums for commutative and make the chain longer.
+ */
+#define BM_IN_ORDER(x) __asm__("" : "+r"(x))
+
 static inline uint32_t load_be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];

@@ -156,17 +156,24 @@ void bm_hash_limit(uint32_t cpu)
     }
 }
 
-bool bm_hash_only(const bm_hash *hash, const bm_kernel *kernel)
+const char *bm_hash_usable(uint32_t want, uint32_t number)
 {
+    const bm_hash *hash = bm_hash_of(want);
     const bm_kernel *kernels[KERNELS_MOST];
-    unsigned count = usable(hash, kernels);
-    bool found = false;
-    for (unsigned i = 0; i < count; i++) found = found || kernels[i] == kernel;
-    if (!found) return false;
+    return hash && number < usable(hash, kernels) ? kernels[number]->name : NULL;
+}
+
+int bm_hash_use(uint32_t want, const char *name)
+{
+    const bm_hash *hash = bm_hash_of(want);
+    const bm_kernel *kernels[KERNELS_MOST];
+    unsigned count = hash ? usable(hash, kernels) : 0, found = 0;
+    while (found < count && strcmp(kernels[found]->name, name) != 0) found++;
+    if (found == count) return 0;
     bm_plan *plan = &plans[bm_hash_plan(hash) - plans];
-    for (unsigned n = 1; n <= BM_LANES_MAX; n++) plan->step[n] = kernel;
-    plan->width = kernel->lanes;
-    return true;
+    for (unsigned n = 1; n <= BM_LANES_MAX; n++) plan->step[n] = kernels[found];
+    plan->width = kernels[found]->lanes;
+    return 1;
 }
 
 uint32_t bm_hash_width(uint32_t want)

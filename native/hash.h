@@ -59,7 +59,6 @@ extern const bm_hash bm_hash_sha256, bm_hash_sha512, bm_hash_sha1;
 extern const bm_kernel bm_sha256_portable[], bm_sha512_portable[], bm_sha1_portable[];
 #if defined(__x86_64__)
 extern const bm_kernel bm_sha256_x86[], bm_sha512_x86[], bm_sha1_x86[];
-extern const bm_kernel bm_sha256_pair_x86[], bm_sha512_pair_x86[];
 extern const bm_kernel bm_sha256_avx2[], bm_sha512_avx2[], bm_sha1_avx2[];
 extern const bm_kernel bm_sha256_avx512vl[], bm_sha512_avx512vl[], bm_sha1_avx512vl[];
 extern const bm_kernel bm_sha256_avx512[], bm_sha512_avx512[], bm_sha1_avx512[];
@@ -74,9 +73,6 @@ const bm_hash *bm_hash_of(uint32_t want);
 
 /* The calibrated plan; the first call on any thread measures (well under 2 ms). */
 const bm_plan *bm_hash_plan(const bm_hash *hash);
-
-/* For tests: everything by this one kernel until bm_hash_limit is called; false where the CPU cannot. */
-bool bm_hash_only(const bm_hash *hash, const bm_kernel *kernel);
 
 /* One message as it goes through a lane: whole blocks of the data, then those of the tail. */
 typedef struct {

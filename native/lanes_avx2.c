@@ -14,6 +14,8 @@
 
 #define V __m256i
 #define V_INLINE static inline __attribute__((always_inline, target("avx2")))
+#define V_PAIR_TARGET __attribute__((target("avx2,bmi,bmi2")))
+#define V_PAIR_INLINE static inline __attribute__((always_inline, target("avx2,bmi,bmi2")))
 #define V_ADD32(x, y) _mm256_add_epi32(x, y)
 #define V_ADD64(x, y) _mm256_add_epi64(x, y)
 #define V_ROR32(x, n) X8_ROR(x, n)
@@ -38,8 +40,11 @@
 #define V_LOAD_WORDS64 x4_load_block
 
 #include "sha1_lanes.h"
+#include "sha1_pair.h"
 #include "sha256_lanes.h"
+#include "sha256_pair.h"
 #include "sha512_lanes.h"
+#include "sha512_pair.h"
 
 #define WIDE __attribute__((target("avx2")))
 
@@ -58,8 +63,35 @@ WIDE static void sha1_x8(void *const *state, const uint8_t *const *data, size_t 
     l1_run(state, data, blocks);
 }
 
-const bm_kernel bm_sha256_avx2[] = {{"avx2 x8", 8, BM_CPU_AVX2, sha256_x8}, {NULL, 0, 0, NULL}};
-const bm_kernel bm_sha512_avx2[] = {{"avx2 x4", 4, BM_CPU_AVX2, sha512_x4}, {NULL, 0, 0, NULL}};
-const bm_kernel bm_sha1_avx2[] = {{"avx2 x8", 8, BM_CPU_AVX2, sha1_x8}, {NULL, 0, 0, NULL}};
+V_PAIR_TARGET static void sha256_pair(void *const *state, const uint8_t *const *data, size_t blocks)
+{
+    p256_run(state, data, blocks);
+}
+
+V_PAIR_TARGET static void sha512_pair(void *const *state, const uint8_t *const *data, size_t blocks)
+{
+    p512_run(state, data, blocks);
+}
+
+V_PAIR_TARGET static void sha1_pair(void *const *state, const uint8_t *const *data, size_t blocks)
+{
+    p1_run(state, data, blocks);
+}
+
+const bm_kernel bm_sha256_avx2[] = {
+    {"avx2 x8", 8, BM_CPU_AVX2, sha256_x8},
+    {"avx2 schedule", 1, BM_CPU_AVX2 | BM_CPU_BMI2, sha256_pair},
+    {NULL, 0, 0, NULL},
+};
+const bm_kernel bm_sha512_avx2[] = {
+    {"avx2 x4", 4, BM_CPU_AVX2, sha512_x4},
+    {"avx2 schedule", 1, BM_CPU_AVX2 | BM_CPU_BMI2, sha512_pair},
+    {NULL, 0, 0, NULL},
+};
+const bm_kernel bm_sha1_avx2[] = {
+    {"avx2 x8", 8, BM_CPU_AVX2, sha1_x8},
+    {"avx2 schedule", 1, BM_CPU_AVX2 | BM_CPU_BMI2, sha1_pair},
+    {NULL, 0, 0, NULL},
+};
 
 #endif

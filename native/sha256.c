@@ -34,7 +34,6 @@ static const bm_kernel *const kernels[] = {
     bm_sha256_portable,
 #if defined(__x86_64__)
     bm_sha256_x86,
-    bm_sha256_pair_x86,
     bm_sha256_avx2,
     bm_sha256_avx512vl,
     bm_sha256_avx512,

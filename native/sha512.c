@@ -47,7 +47,6 @@ static const bm_kernel *const kernels[] = {
     bm_sha512_portable,
 #if defined(__x86_64__)
     bm_sha512_x86,
-    bm_sha512_pair_x86,
     bm_sha512_avx2,
     bm_sha512_avx512vl,
     bm_sha512_avx512,

@@ -21,10 +21,18 @@
 /* One round; `ab` carries a ^ b from round to round, which saves an operation of Maj. */
 #define S512_ROUND(a, b, c, d, e, f, g, h, input)                                                  \
     do {                                                                                           \
-        uint64_t ab_ = (a) ^ (b);                                                                  \
-        (h) += (input) + S512_BIG1(e) + ((((f) ^ (g)) & (e)) ^ (g));                               \
+        uint64_t ab_ = (a) ^ (b), big1_ = S512_BIG1(e), big0_ = S512_BIG0(a);                      \
+        (h) += (input);                                                                            \
+        BM_IN_ORDER(h);                                                                            \
+        (h) += (((f) ^ (g)) & (e)) ^ (g);                                                          \
+        BM_IN_ORDER(h);                                                                            \
+        BM_IN_ORDER(big1_);                                                                        \
+        (h) += big1_;                                                                              \
+        BM_IN_ORDER(h);                                                                            \
         (d) += (h);                                                                                \
-        (h) += S512_BIG0(a) + ((ab_ & bc) ^ (b));                                                  \
+        (h) += (ab_ & bc) ^ (b);                                                                   \
+        BM_IN_ORDER(h);                                                                            \
+        (h) += big0_;                                                                              \
         bc = ab_;                                                                                  \
     } while (0)
 

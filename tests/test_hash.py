@@ -14,7 +14,14 @@ from buildmatrix import elf, hashing
 from buildmatrix.errors import UsageError
 
 ALGORITHMS = tuple(elf.HASHES)
-CPUS = {"portable": 0, "without-sha": 1 | 2, "everything": 0xFFFFFFFF}
+CPUS = {
+    "portable": 0,
+    "bmi2": 1,
+    "avx2": 1 | 2,
+    "avx2-sha": 1 | 2 | 4,
+    "avx512": 1 | 2 | 64,
+    "everything": 0xFFFFFFFF,
+}
 DATA = random.Random(1).randbytes(1 << 20)
 
 
@@ -22,6 +29,58 @@ DATA = random.Random(1).randbytes(1 << 20)
 def cpu(request: pytest.FixtureRequest) -> None:
     lib.bm_hash_limit(CPUS[request.param])
     request.addfinalizer(lambda: lib.bm_hash_limit(0xFFFFFFFF))
+
+
+def _kernels() -> list[tuple[str, str]]:
+    found = []
+    for algorithm, bit in elf.HASHES.items():
+        number = 0
+        while (name := lib.bm_hash_usable(bit, number)) != ffi.NULL:
+            found.append((algorithm, ffi.string(name).decode()))
+            number += 1
+    return found
+
+
+KERNELS = _kernels()
+
+
+@pytest.fixture(params=KERNELS, ids=[f"{algorithm}-{name}" for algorithm, name in KERNELS])
+def kernel(request: pytest.FixtureRequest) -> str:
+    """The algorithm whose every message goes through one kernel."""
+    algorithm, name = request.param
+    request.addfinalizer(lambda: lib.bm_hash_limit(0xFFFFFFFF))
+    assert lib.bm_hash_use(elf.HASHES[algorithm], name.encode())
+    assert ffi.string(lib.bm_hash_kernel(elf.HASHES[algorithm], 1)).decode() == name
+    return str(algorithm)
+
+
+def test_every_kernel_on_sizes_up_to_a_mebibyte(kernel: str) -> None:
+    chooser = random.Random(kernel)
+    for exponent in range(21):
+        size = min(chooser.randrange(1 << exponent, 2 << exponent), len(DATA))
+        start = chooser.randrange(len(DATA) - size + 1)
+        data = memoryview(DATA)[start : start + size]
+        assert elf.hash_buffers(kernel, [data])[0] == hashlib.new(kernel, data).digest()
+    assert elf.hash_buffers(kernel, [DATA, b""]) == [hashlib.new(kernel, data).digest() for data in (DATA, b"")]
+
+
+def test_every_kernel_with_every_number_of_unequal_messages(kernel: str) -> None:
+    chooser = random.Random(kernel)
+    for count in range(1, 36):
+        buffers = [DATA[: chooser.randrange(3000)] for _ in range(count)]
+        assert elf.hash_buffers(kernel, buffers) == [hashlib.new(kernel, data).digest() for data in buffers]
+
+
+def test_every_kernel_with_random_cuts(kernel: str) -> None:
+    chooser = random.Random(kernel)
+    for most in (3, 70, 300, 5000):
+        _in_pieces(kernel, [chooser.randrange(most) for _ in range(60)])
+
+
+def test_no_kernel_of_another_name() -> None:
+    assert lib.bm_hash_use(elf.HASHES["sha256"], b"abacus") == 0
+    assert lib.bm_hash_use(12345, b"portable") == 0
+    assert lib.bm_hash_usable(12345, 0) == ffi.NULL
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -50,6 +109,10 @@ def test_any_mixture(sizes: list[int], algorithm: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(cuts=st.lists(st.integers(0, 400), max_size=30), algorithm=st.sampled_from(ALGORITHMS))
 def test_cuts_do_not_matter(cuts: list[int], algorithm: str) -> None:
+    _in_pieces(algorithm, cuts)
+
+
+def _in_pieces(algorithm: str, cuts: list[int]) -> None:
     context = lib.bm_hash_new(elf.HASHES[algorithm])
     digest = ffi.new("uint8_t[64]")
     expected = hashlib.new(algorithm)
