@@ -84,7 +84,7 @@
 #define BM_ROUND_1(code, a, b, c, d, e, input)                                                     \
     do {                                                                                           \
         uint32_t t1_, t2_, t3_;                                                                    \
-        __asm__ volatile(code                                                                               \
+        __asm__ volatile(code                                                                      \
                 : [E] "+&r"(e), [B] "+&r"(b), [t1] "=&r"(t1_), [t2] "=&r"(t2_), [t3] "=&r"(t3_)    \
                 : [A] "r"(a), [C] "r"(c), [D] "r"(d), [wk] "m"(*(input))                           \
                 : "cc");                                                                           \
