@@ -28,6 +28,7 @@ COMMANDS = {
     "scan": "facts and digests of files, trees, archives and image layouts",
     "hash": "digests in the form that sha256sum -c accepts",
     "inspect": "say what an image index holds, and where it contradicts itself or lacks something",
+    "sbom": "the bill of materials of a tree, archive or image; what changed between two",
     "explain": "say whether a file will execute on a target, and why not",
     "children": "list the programs that the sources start",
     "ldcache": "find stale, missing and foreign entries of an ld.so.cache",

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from buildmatrix import checks, errors, fleet, proof, repro, verify
+from buildmatrix import checks, errors, fleet, inventory, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
 from buildmatrix.images import proof as image_proof
@@ -77,6 +77,7 @@ def _checks() -> Iterator[Code]:
 _STEPS = (
     verify,
     proof,
+    inventory,
     repro,
     fleet,
     undeclared,

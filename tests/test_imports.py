@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "dist", "children", "fleet", "report"),
     ("gobuild", "sbom", "images"),
     ("prepare", "provenance", "modcache"),
-    ("attest",),
+    ("attest", "inventory"),
     ("index", "proof"),
     ("pipeline", "verify", "release", "faults", "converge"),
     ("repro", "shipping"),

@@ -168,7 +168,7 @@ def _spdx_component(item: dict[str, Any]) -> Component:
     return Component(
         ref=str(item["SPDXID"]),
         kind=str(item.get("primaryPackagePurpose", "FILE")).lower(),
-        name=str(item["name"] if "name" in item else item["fileName"]),
+        name=str(item["name"] if "name" in item else item["fileName"]).removeprefix("./"),
         version=str(item.get("versionInfo", "")),
         purl=str(purls[0]) if purls else "",
         supplier=_supplier(str(item.get("supplier", ""))),

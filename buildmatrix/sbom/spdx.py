@@ -108,7 +108,7 @@ def _checksums(item: Component) -> list[dict[str, str]]:
 def _file(item: Component, created: str) -> dict[str, Any]:
     value: dict[str, Any] = {
         "SPDXID": identifier(item.ref),
-        "fileName": text(item.name),
+        "fileName": f"./{text(item.name)}",
         "checksums": _checksums(item),
         "licenseConcluded": NOASSERTION,
         "copyrightText": NOASSERTION,
