@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import corpora, measure, orchestration, peers
+from bench import bills, corpora, measure, orchestration, peers
 from bench.measure import Result
 from buildmatrix import elf
 
@@ -231,5 +231,6 @@ CASES: dict[str, Callable[[], Iterator[Result]]] = {
     "fused": fused,
     "single": single,
     "cold": orchestration.cold,
+    "bills": bills.bills,
     "unchanged": orchestration.unchanged,
 }

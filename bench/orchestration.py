@@ -74,6 +74,12 @@ def cold() -> Iterator[Result]:
     )
 
 
+def build(cells: tuple[str, ...]) -> None:
+    """Build cells of this repository into its own dist/."""
+    selection = [word for cell in cells for word in ("--target", cell.partition("_")[2])]
+    _run([sys.executable, "-m", "buildmatrix", "build", *selection], ROOT, os.environ)
+
+
 def unchanged() -> Iterator[Result]:
     """`nox -s build-all` over the whole matrix when nothing changed; builds it first."""
     nox = [sys.executable, "-m", "nox", "--script-mode", "none", "-s"]

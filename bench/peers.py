@@ -113,3 +113,25 @@ def pyelftools(path: str) -> None:
 def this_python() -> str:
     """The interpreter that runs this."""
     return sys.executable
+
+
+SYFT = "v1.57.1"
+
+
+def syft() -> Path:
+    """Anchore's syft, built into the cache by go install where it is not there."""
+    from buildmatrix.toolchain import cache_dir
+
+    place = cache_dir(os.environ) / "tools" / f"syft-{SYFT}"
+    for program in (place / "syft", place / "bin" / "syft"):
+        if program.is_file():
+            return program
+    go = shutil.which("go")
+    if go is None:
+        raise PeerMissing("syft is not there and no Go to build it with; put Go on PATH")
+    place.mkdir(parents=True, exist_ok=True)
+    command = [go, "install", f"github.com/anchore/syft/cmd/syft@{SYFT}"]
+    done = subprocess.run(command, env={**os.environ, "GOBIN": str(place), "CGO_ENABLED": "0"}, check=False)
+    if done.returncode:
+        raise PeerMissing(f"go install could not build syft {SYFT}; build it by hand into {place}")
+    return place / "syft"

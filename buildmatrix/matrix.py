@@ -276,6 +276,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     )
     if formats.get("formats") == ():
         reader.add("sbom.formats", _Words("an empty list"), f"at least one of {', '.join(schema.FORMATS)}")
+    _check_license(reader, project.get("license", ""))
     _check_module(reader, go_table, path.parent)
     _check_placeholders(reader, go_table.get("ldflags", ()), "go.ldflags")
     binaries = _binaries(reader, document)
@@ -328,6 +329,21 @@ def _deployment(
     roots, wrong_roots = deployment.read_roots(raw["roots"], targets)
     reader.problems += [*wrong_hosts, *wrong_roots]
     return fleet, roots
+
+
+def _check_license(reader: _Reader, expression: str) -> None:
+    """SBOM formats know only expressions of SPDX: another one would make every document invalid."""
+    if not expression:
+        return
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        proper = str(canonicalize_license_expression(expression))
+    except InvalidLicenseExpression:
+        proper = ""
+    if proper != expression:
+        hint = f"did you mean {proper!r}?" if proper else "LicenseRef-NAME stands for terms of your own"
+        reader.add("project.license", expression, "an SPDX license expression", hint)
 
 
 def _check_module(reader: _Reader, go_table: dict[str, Any], root: Path) -> None:

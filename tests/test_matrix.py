@@ -254,6 +254,21 @@ def test_tables_must_be_tables(tables: dict[str, Any]) -> None:
     assert any("table" in text for text in problems(factory.document(**tables)).values())
 
 
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [("Apache2", "LicenseRef-NAME"), ("apache-2.0", "did you mean 'Apache-2.0'?"), ("MIT AND", "an SPDX expression")],
+)
+def test_a_license_is_one_that_sboms_can_carry(expression: str, words: str) -> None:
+    project = {"name": "app", "version": "1", "license": expression}
+    assert words in problems(factory.document(project=project))["project.license"]
+
+
+@pytest.mark.parametrize("expression", ["", "MIT OR Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"])
+def test_good_licenses(expression: str) -> None:
+    project = {"name": "app", "version": "1", "license": expression}
+    assert factory.parse(factory.document(project=project)).project.license == expression
+
+
 def test_a_missing_key_is_told_with_its_type() -> None:
     assert problems(factory.document(targets={"amd64": {}}))["targets.amd64.goarch"].endswith(
         "a string: it is required"

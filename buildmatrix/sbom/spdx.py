@@ -48,17 +48,24 @@ def _document(bill: Bill) -> dict[str, Any]:
     created = timestamp(bill.epoch if bill.epoch is not None else 0)
     packages = [bill.subject, *sorted((item for item in bill.components if item.kind != "file"), key=_order)]
     files = sorted((item for item in bill.components if item.kind == "file"), key=_order)
+    inside = {item.ref: item for item in files}
+    held = {ref: [inside[target] for target in targets if target in inside] for ref, targets in bill.contains}
     document = {
         "SPDXID": DOCUMENT,
         "spdxVersion": SPEC_VERSION,
         "dataLicense": "CC0-1.0",
         "name": text(f"{bill.subject.name}-{bill.subject.version}".rstrip("-")),
         "creationInfo": {"created": created, "creators": _creators(bill)},
-        "packages": [_package(item, created) for item in packages],
+        "packages": [_package(item, created, held.get(item.ref, [])) for item in packages],
         "relationships": sorted(_relationships(bill), key=lambda item: sorted(item.items())),
     }
     if not bill.complete:
         document["comment"] = "Dependencies between components are incomplete."
+    own = sorted({word for item in packages for word in item.stated.split() if word.startswith("LicenseRef-")})
+    if own:
+        document["hasExtractedLicensingInfos"] = [
+            {"licenseId": word, "extractedText": "The supplier's own terms; ask the supplier."} for word in own
+        ]
     if files:
         document["files"] = [_file(item, created) for item in files]
     return document
@@ -73,19 +80,21 @@ def _creators(bill: Bill) -> list[str]:
     return creators + [f"Tool: {tool.name}-{tool.version}" for tool in sorted(bill.tools, key=lambda tool: tool.name)]
 
 
-def _package(item: Component, created: str) -> dict[str, Any]:
+def _package(item: Component, created: str, files: list[Component]) -> dict[str, Any]:
     found = item.stated or (item.licence.expression if item.licence else "") or NOASSERTION
     value: dict[str, Any] = {
         "SPDXID": identifier(item.ref),
         "name": text(item.name),
         "downloadLocation": NOASSERTION,
-        "filesAnalyzed": False,
+        "filesAnalyzed": bool(files),
         "licenseConcluded": NOASSERTION,
         "licenseDeclared": found,
         "copyrightText": NOASSERTION,
         "primaryPackagePurpose": _PURPOSES[item.kind],
         "supplier": f"Organization: {text(item.supplier)}" if item.supplier else NOASSERTION,
     }
+    if files:
+        value["packageVerificationCode"] = {"packageVerificationCodeValue": _verification(files)}
     if item.version:
         value["versionInfo"] = text(item.version)
     if item.description:
@@ -99,6 +108,12 @@ def _package(item: Component, created: str) -> dict[str, Any]:
             {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": text(item.purl)}
         ]
     return _annotated(value, item, created)
+
+
+def _verification(files: list[Component]) -> str:
+    """SHA-1 over the sorted SHA-1 digests of a package's files (SPDX 2.3, clause 7.9); no security rests on it."""
+    digests = sorted(dict(item.hashes).get("sha1", "") for item in files)
+    return hashlib.sha1("".join(digests).encode("ascii"), usedforsecurity=False).hexdigest()
 
 
 def _checksums(item: Component) -> list[dict[str, str]]:
