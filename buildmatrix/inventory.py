@@ -15,6 +15,7 @@ from buildmatrix import archives, elf
 from buildmatrix.errors import UsageError
 from buildmatrix.facts import Digests, Kind, Status
 from buildmatrix.finding import Finding
+from buildmatrix.oci.layout import is_layout
 from buildmatrix.preflight import tarfs
 from buildmatrix.preflight.rootfs import Inode, TreeRoot, Unreadable
 from buildmatrix.sbom import packages, rpmdb
@@ -52,7 +53,7 @@ def look(path: Path, hashes: Sequence[str], platform: str = "") -> tuple[Tree, t
     Raises UsageError where `path` is nothing of the kind, and ScanFailed where an archive is damaged.
     """
     digests: tuple[tuple[str, str], ...] = ()
-    if path.is_dir() and archives.is_layout(path):
+    if path.is_dir() and is_layout(path):
         found, kind = _memory(tarfs.image_root(path, platform or _platform(path)), hashes), "container"
     elif path.is_dir():
         found, kind = _directory(path, hashes), "file"

@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.code:
         item = known.get(name.upper())
         if item is None:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
+            same = [code for code in known if code[:4] == name.upper()[:4]]
+            close = difflib.get_close_matches(name.upper(), same or known, n=1)
             raise UsageError(
                 f"unknown code: got {name}, expected one of BM101 … {max(known)}",
                 fix=f"did you mean {close[0]}?" if close else "`buildmatrix codes` lists them all",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import bills, peers
+from bench import bills, orchestration, peers
 from buildmatrix.sbom import reading
 
 pytestmark = pytest.mark.integration
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("cell", bills.CELLS)
 def test_syft_finds_nothing_that_we_do_not(cell: str) -> None:
-    bills.orchestration.build((cell,))
-    dist = bills.orchestration.ROOT / "dist"
+    orchestration.build((cell,))
+    dist = orchestration.ROOT / "dist"
     made = bills.basis(cell, dist)
     data = bills.described(made)["sbom.cdx.json"]
     ours = {(item.name, item.version) for item in reading.bill(reading.parse(data)).components}
