@@ -15,6 +15,7 @@ from buildmatrix import checks, errors, fleet, inventory, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
 from buildmatrix.images import proof as image_proof
+from buildmatrix.images import verification as image_verification
 from buildmatrix.oci import inspection
 
 STAGES = (
@@ -83,6 +84,7 @@ _STEPS = (
     undeclared,
     inspection,
     image_proof,
+    image_verification,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

@@ -20,7 +20,7 @@ from buildmatrix.dist import INDEX_FILES, RECORD, Dist, inputs_digest
 from buildmatrix.finding import Finding, Severity
 from buildmatrix.fleet import Fleet, elsewhere
 from buildmatrix.gobuild import Resolved
-from buildmatrix.matrix import Cell
+from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.plan import Plan, PlannedCell
 from buildmatrix.prepare import Commit, Host
 from buildmatrix.process import SubprocessRunner
@@ -95,8 +95,19 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
         old = outcomes[finding.cell]
         outcomes[finding.cell] = _outcome(finding.cell, [*old.findings, finding], old.artifact)
     if verification.whole:
+        for made in _images(verification, subjects):
+            outcomes[made.cell] = made
         outcomes["dist"] = _outcome("dist", list(_dist_findings(verification)), None)
     return tuple(outcomes.values())
+
+
+def _images(verification: Verification, subjects: list[tuple[Subject, str]]) -> Iterator[Outcome]:
+    """The images of the matrix, held to the artifacts as they lie in dist/ now."""
+    if verification.plan.matrix.images:
+        from buildmatrix.images import verification as images
+
+        digests = {subject.cell.id: digest for subject, digest in subjects}
+        yield from images.outcomes(verification.plan.matrix, verification.dist, digests, verification.plan.version)
 
 
 def _outcome(cell: str, findings: list[Finding], artifact: Artifact | None) -> Outcome:
@@ -327,6 +338,14 @@ def _toolchain_findings(item: PlannedCell, record: Record, go: str) -> Iterator[
             )
 
 
+def _of_an_image(matrix: Matrix, path: Path) -> bool:
+    if not matrix.images:
+        return False
+    from buildmatrix.images import verification as images
+
+    return images.accounts_for(matrix, path)
+
+
 def _dist_findings(verification: Verification) -> Iterator[Finding]:
     dist, matrix = verification.dist, verification.plan.matrix
     expected = {Path(name) for name in INDEX_FILES}
@@ -334,7 +353,7 @@ def _dist_findings(verification: Verification) -> Iterator[Finding]:
         written = (cell.file_name, RECORD, *attest.names(matrix))
         expected |= {Path(cell.id) / name for name in written}
     for path in dist.entries():
-        if path not in expected:
+        if path not in expected and not _of_an_image(matrix, path):
             yield Finding(
                 rule="BM703",
                 cell="dist",

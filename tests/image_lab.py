@@ -13,6 +13,7 @@ from typing import Any
 
 from buildmatrix.artifact import Outcome
 from buildmatrix.dist import Dist
+from buildmatrix.dist import canonical as dist_canonical
 from buildmatrix.finding import Finding, Severity
 from buildmatrix.images import build, proof
 from buildmatrix.images.record import layout_path
@@ -203,6 +204,11 @@ class HandMade:
 def app(name: str) -> Member:
     """The artifact where it belongs."""
     return Member(name="usr/local/bin/app", data=elf(name))
+
+
+def canonical_record(value: dict[str, Any]) -> bytes:
+    """A record's JSON as it is written."""
+    return dist_canonical(value)
 
 
 def rules(findings: Iterable[Finding]) -> set[str]:

@@ -10,6 +10,7 @@ from buildmatrix import attest
 from buildmatrix.commands import options
 from buildmatrix.dist import INDEX_FILES, RECORD, STATE, Dist
 from buildmatrix.errors import UsageError
+from buildmatrix.images.record import FOLDER
 
 SUMMARY = "remove what matrix.toml does not account for from dist/"
 
@@ -29,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     _own_output(dist, selection)
     kept = set() if arguments.all else {STATE, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}
+    if selection.matrix.images and not arguments.all:
+        kept.add(FOLDER)
     doomed = [path for path in sorted(dist.root.iterdir()) if path.name not in kept]
     if not arguments.all:
         doomed += _strays(selection, dist)
@@ -55,7 +58,13 @@ def _strays(selection: options.Selection, dist: Dist) -> list[Path]:
     written = (RECORD, *attest.names(selection.matrix))
     expected = {Path(cell.id) / name for cell in selection.matrix.cells for name in (cell.file_name, *written)}
     folders = {cell.id for cell in selection.matrix.cells}
-    return [dist.root / path for path in dist.entries() if path.parts[0] in folders and path not in expected]
+    strays = [dist.root / path for path in dist.entries() if path.parts[0] in folders and path not in expected]
+    images = dist.root / FOLDER
+    names = {spec.name for spec in selection.matrix.images}
+    entries = sorted(images.iterdir()) if names and images.is_dir() else []
+    return strays + [
+        path for path in entries if path.name not in names and path.name.removesuffix(".json") not in names
+    ]
 
 
 def _remove(path: Path) -> None:
