@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": "prove dist/ from its bytes, trusting no record",
     "image": "build multi-arch images and prove them from their bytes",
     "push": "publish images by digest, prove them in the registry, and set their tags last",
+    "run": "start each platform's image on the local engine, and ask it whether it lives",
     "repro": "build twice in different folders and compare every byte",
     "scan": "facts and digests of files, trees, archives and image layouts",
     "hash": "digests in the form that sha256sum -c accepts",

@@ -15,6 +15,7 @@ from buildmatrix import checks, errors, fleet, inventory, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
 from buildmatrix.images import proof as image_proof
+from buildmatrix.images import smoke
 from buildmatrix.images import verification as image_verification
 from buildmatrix.oci import inspection
 
@@ -85,6 +86,7 @@ _STEPS = (
     inspection,
     image_proof,
     image_verification,
+    smoke,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

@@ -55,6 +55,7 @@ class ImageSpec:
     zoneinfo: bool
     health_check: tuple[str, ...]
     health_interval: int
+    smoke: tuple[str, ...]
     stop_signal: str
     foreign: tuple[str, ...]
     attestations: str

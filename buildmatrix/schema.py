@@ -232,6 +232,9 @@ IMAGE = (
     Key(name="health-check", kind="strings", doc="The command that Docker asks for the container's health.",
         default=()),
     Key(name="health-interval", kind="integer", doc="Seconds between two health checks.", default=30),
+    Key(name="smoke", kind="strings", doc="Paths that the first port must answer with 200 when `run` starts it; where "
+        "the answer is JSON with `goarch`, that must be the platform's.", default=(),
+        pattern=re.compile(r"/[^\x00-\x20\x7f]*"), shape="a path such as /healthz"),
     Key(name="stop-signal", kind="string", doc="The signal that stops it.", default="",
         pattern=re.compile(r"(SIG[A-Z0-9+-]+)?"), shape="a signal such as SIGTERM"),
     Key(name="foreign", kind="strings", doc="Globs over paths in the image: programs for another architecture that "

@@ -19,7 +19,7 @@ from buildmatrix import cli, errors, matrix
 def register(path: str | Path = matrix.FILE_NAME) -> None:
     """Register build-TARGET, verify-TARGET, build-all, verify-all, plan, doctor and repro.
 
-    Where the matrix has images, image-NAME and push-NAME for each, and image-all.
+    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, and image-all.
 
     `path` is the matrix file, relative to the noxfile's folder. Ends the program with the exit status
     2 and one message where the file has problems.
@@ -36,6 +36,7 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
     _session("verify-all", ("verify", *file), "Prove dist/ from its bytes.", "")
     for spec in parsed.images:
         _session(f"image-{spec.name}", ("image", spec.name, *file), f"Build and prove the image {spec.name}.", "image")
+        _session(f"run-{spec.name}", ("run", spec.name, *file), f"Start the image {spec.name} on the local engine.", "")
         _session(f"push-{spec.name}", ("push", spec.name, *file), f"Publish the image {spec.name}.", "")
     if parsed.images:
         _session("image-all", ("image", *file), "Build and prove every image.", "")

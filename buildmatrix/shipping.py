@@ -19,7 +19,7 @@ from buildmatrix.images.build import Job
 from buildmatrix.images.record import layout_path
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.matrix import Cell, Matrix
-from buildmatrix.oci import credentials, reference
+from buildmatrix.oci import credentials, platform, reference
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.reference import Reference
@@ -218,3 +218,25 @@ def _push(shipment: Shipment, spec: ImageSpec, where: Reference, stage: Callable
         exit_status=errors.EXIT_FINDINGS if pushed.failed else errors.EXIT_OK,
     )
     return ImagePush(repository=where, outcome=outcome, tags=pushed.tags)
+
+
+def run_images(
+    shipment: Shipment, platforms: tuple[str, ...], seconds: float, listener: pipeline.Listener
+) -> tuple[Outcome, ...]:
+    """Start every image of a shipment on the local engine, one outcome for each platform."""
+    from buildmatrix.images import smoke
+
+    wanted = tuple(str(platform.parse(name)) for name in platforms)
+    found: list[Outcome] = []
+    for spec in shipment.specs:
+        found += smoke.run(
+            smoke.Smoke(
+                spec=spec,
+                layout=Layout(layout_path(shipment.dist, spec.name)),
+                platforms=wanted,
+                seconds=seconds,
+                check=shipment.runner.check,
+                told=_stage(listener, spec),
+            )
+        )
+    return tuple(found)
