@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from buildmatrix.facts import Kind
 from buildmatrix.host import Host
 from buildmatrix.preflight.dynobj import DynamicObject
+from buildmatrix.preflight.elfimage import PT_PHDR
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.openexec import Process
 from buildmatrix.preflight.verdict import Evidence, Needed
@@ -70,6 +71,7 @@ class Start:
     process: Process
     env: Mapping[str, str]
     libraries: Libraries
+    by_hand: bool = False
     evidence: list[Evidence] = field(default_factory=list)
     depends: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -81,8 +83,25 @@ class Start:
         return self.process.argv[0] if self.process.argv else ""
 
     def main(self) -> DynamicObject:
-        """The program as the kernel mapped it."""
-        return object_of(self.process.main)
+        """The program as the kernel mapped it, and as its loader finds it. Raises Fault."""
+        return program_of(self.process.main, by_hand=self.by_hand)
+
+
+def program_of(mapped: Mapped, *, by_hand: bool = False) -> DynamicObject:
+    """A program by AT_PHDR: its headers lie in memory, and PT_PHDR alone tells where it was loaded. Raises Fault.
+
+    Without PT_PHDR a loader takes 0 for the load bias, unless it mapped the program itself (`by_hand`).
+    Both loaders do so (elf/rtld.c rtld_setup_main_map, ldso/dynlink.c __dls3).
+    """
+    program = object_of(mapped)
+    if not by_hand:
+        data = mapped.space.read(mapped.phdr_address, program.header.phnum * program.layout.phentsize)
+        program.phdrs = program.memory_phdrs = program.layout.phdrs(data)
+        program.bias = 0
+    for phdr in program.phdrs:
+        if phdr.type == PT_PHDR:
+            program.bias = (mapped.phdr_address - phdr.vaddr) & program.layout.mask
+    return program
 
 
 def object_of(mapped: Mapped) -> DynamicObject:

@@ -7,17 +7,17 @@ cannot be read raises Fault, which is the signal that the loader itself would ge
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from buildmatrix.preflight.elfimage import EM_X86_64, PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
-from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
+from buildmatrix.preflight.memory import AddressSpace, Blob, Endless, Fault
 from buildmatrix.preflight.symhash import sysv_hash
-from buildmatrix.preflight.versiontables import VersionDef, VersionNeed, read_definitions, read_needs
+from buildmatrix.preflight.versiontables import VersionDef, VersionNeed, walk_definitions, walk_needs
 
-DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
+DT_NEEDED, DT_PLTRELSZ, DT_PLTGOT, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 3, 4, 5, 6, 7, 8
 DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ, DT_PLTREL, DT_TEXTREL, DT_JMPREL = 14, 15, 16, 17, 18, 20, 22, 23
 DT_BIND_NOW, DT_RUNPATH, DT_FLAGS, DT_RELRSZ, DT_RELR = 24, 29, 30, 35, 36
 DT_GNU_HASH, DT_VERSYM, DT_FLAGS_1, DT_VERDEF, DT_VERNEED = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFE
@@ -29,6 +29,7 @@ STT_TLS, STT_IFUNC = 6, 10
 MAX_DYNAMIC = 1 << 16
 MUSL_DYN_CNT = 37
 MAX_TABLE = 1 << 27
+MOST_CHAIN = 1 << 16
 
 
 class Symbol(NamedTuple):
@@ -93,6 +94,7 @@ class DynamicObject:
         self.layout = layout
         self.header = header
         self.phdrs = phdrs
+        self.memory_phdrs = phdrs
         self.space = space
         self.bias = bias
         self._strings: dict[int, bytes] = {}
@@ -101,6 +103,10 @@ class DynamicObject:
         self.musl = False
         self.matches: dict[object, Symbol | None] = {}
         self.references: dict[str, tuple[object, ...]] = {}
+
+    def headers_in_memory(self, address: int, count: int) -> None:
+        """Where the loader finds the program headers once the file is mapped. Raises Fault."""
+        self.memory_phdrs = self.layout.phdrs(self.space.read(address, count * self.layout.phentsize))
 
     @cached_property
     def dynamic_address(self) -> int | None:
@@ -133,6 +139,14 @@ class DynamicObject:
         if not self.musl:
             return dict(self.entries)
         return {**dict(self.entries), **{tag: value for tag, value in reversed(self.entries) if tag >= MUSL_DYN_CNT}}
+
+    @cached_property
+    def _last_entries(self) -> dict[int, int]:
+        return {tag: index for index, (tag, _) in enumerate(self.entries)}
+
+    def last_entry(self, tag: int) -> int | None:
+        """The index of the last dynamic entry with a tag, or None."""
+        return self._last_entries.get(tag)
 
     def required(self, tag: int) -> int:
         """The address that a tag holds. Raises Fault where it is absent: the loader follows a null pointer."""
@@ -243,7 +257,7 @@ class DynamicObject:
         if address is None:
             return None
         nbuckets, symoffset, bloom, shift = self.layout.unpack("IIII").unpack(self.space.read(address, 16))
-        return nbuckets, symoffset, bloom, shift, address + 16
+        return nbuckets, symoffset, bloom, shift & 31, address + 16
 
     @cached_property
     def _gnu_bloom(self) -> tuple[int, ...]:
@@ -260,12 +274,15 @@ class DynamicObject:
         address = hashed[4] + hashed[2] * self.layout.word
         return self.layout.unpack(f"{hashed[0]}I").unpack(self.space.read(address, hashed[0] * 4))
 
-    def candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
-        """Symbols of this name in the order of the hash table. `gnu` is gnu_hash(name). Raises Fault."""
+    def candidates(self, name: bytes, gnu: int, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
+        """Symbols of this name in the order of the hash table. `gnu` is gnu_hash(name). Raises Fault, Endless.
+
+        `admitted` is asked before a symbol's name is read.
+        """
         if self._gnu_hash is not None:
-            yield from self._gnu_candidates(name, gnu)
+            yield from self._gnu_candidates(name, gnu, admitted)
         elif DT_HASH in self.tags:
-            yield from self._sysv_candidates(name)
+            yield from self._sysv_candidates(name, admitted)
 
     def _gnu_first(self, gnu: int) -> int:
         """The first symbol of a hash's chain; 0 where the Bloom filter or the bucket says that there is none."""
@@ -285,7 +302,7 @@ class DynamicObject:
             raise Fault("SIGSEGV", start)
         return self._gnu_buckets[gnu % nbuckets]
 
-    def _gnu_candidates(self, name: bytes, gnu: int) -> Iterator[Symbol]:
+    def _gnu_candidates(self, name: bytes, gnu: int, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
         index = self._gnu_first(gnu)
         if not index:
             return
@@ -295,27 +312,30 @@ class DynamicObject:
             value = int.from_bytes(self.space.read(chain + index * 4, 4), self._endian)
             if (value ^ gnu) >> 1 == 0:
                 symbol = self.symbol(index)
-                if self.string(symbol.name) == name:
+                if admitted(symbol) and self.string(symbol.name) == name:
                     yield symbol
             if value & 1:
                 return
             index += 1
 
-    def _sysv_candidates(self, name: bytes) -> Iterator[Symbol]:
+    def _sysv_candidates(self, name: bytes, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
         address = self.address_of(DT_HASH) or 0
         word = struct.Struct(self.layout.order + "I")
-        nbuckets, nchain = (word.unpack(self.space.read(address + at, 4))[0] for at in (0, 4))
+        nbuckets = word.unpack(self.space.read(address, 4))[0]
         if not nbuckets:
+            if self.musl:
+                raise Fault("SIGFPE" if self.header.machine == EM_X86_64 else "SIGSEGV", address)
             return
         slot = address + 8 + 4 * (sysv_hash(name) % nbuckets)
-        index = word.unpack(self.space.read(slot, 4))[0]
-        for _ in range(nchain + 1):
+        index = word.unpack(self.space.read(slot & self.layout.mask, 4))[0]
+        for _ in range(MOST_CHAIN):
             if not index:
                 return
             symbol = self.symbol(index)
-            if self.string(symbol.name) == name:
+            if admitted(symbol) and self.string(symbol.name) == name:
                 yield symbol
-            index = word.unpack(self.space.read(address + 8 + 4 * (nbuckets + index), 4))[0]
+            index = word.unpack(self.space.read((address + 8 + 4 * (nbuckets + index)) & self.layout.mask, 4))[0]
+        raise Endless(f"{self.path}: a chain of its hash table leads back into itself")
 
     # Relocations.
 
@@ -355,23 +375,45 @@ class DynamicObject:
 
     # Versions.
 
+    @cached_property
+    def highest_version(self) -> int:
+        """The highest version index of the tables; 0 where there is none, and then DT_VERSYM is not looked at."""
+        if DT_STRTAB not in self.tags:
+            return 0
+        return max((*(need.other & 0x7FFF for need in self.version_needs),
+                    *(row.number for row in self.version_defs or ())), default=0)  # fmt: skip
+
     @property
     def need_revision(self) -> int:
         """vn_version of the first Verneed; 1 where there is none."""
         address = self.address_of(DT_VERNEED)
         return 1 if address is None else int.from_bytes(self.space.read(address, 2), self._endian)
 
+    def walk_needs(self) -> Iterator[VersionNeed | bytes]:
+        """Every Vernaux in order, and before those of a file its name. Raises Fault."""
+        address = self.address_of(DT_VERNEED)
+        if address is not None:
+            yield from walk_needs(self.layout, self.space.read, self.string, address)
+
     @cached_property
     def version_needs(self) -> tuple[VersionNeed, ...]:
         """Every Vernaux in order. Raises Fault."""
-        address = self.address_of(DT_VERNEED)
-        return () if address is None else read_needs(self.layout, self.space.read, self.string, address)
+        return tuple(need for need in self.walk_needs() if isinstance(need, VersionNeed))
+
+    def walk_defs(self) -> Iterator[VersionDef]:
+        """Every Verdef in order. Raises Fault."""
+        address = self.address_of(DT_VERDEF)
+        if address is not None:
+            yield from walk_definitions(self.layout, self.space.read, address)
 
     @cached_property
     def version_defs(self) -> tuple[VersionDef, ...] | None:
         """Every Verdef in order, or None where there is no DT_VERDEF. Raises Fault."""
-        address = self.address_of(DT_VERDEF)
-        return None if address is None else read_definitions(self.layout, self.space.read, self.string, address)
+        return None if DT_VERDEF not in self.tags else tuple(self.walk_defs())
+
+    def name_of(self, definition: VersionDef) -> bytes:
+        """The name of a version that is defined here. Raises Fault."""
+        return self.string(int.from_bytes(self.space.read(definition.name_at, 4), self._endian))
 
     @cached_property
     def versions(self) -> dict[int, tuple[bytes, int, bytes | None, bool]]:
@@ -381,5 +423,5 @@ class DynamicObject:
             table[need.other & 0x7FFF] = (need.name, need.hash, need.file, bool(need.other & 0x8000))
         for definition in self.version_defs or ():
             if not definition.flags & 1:
-                table[definition.number] = (definition.name, definition.hash, None, False)
+                table[definition.number] = (self.name_of(definition), definition.hash, None, False)
         return table

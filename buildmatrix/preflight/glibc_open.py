@@ -1,4 +1,4 @@
-"""Opening and mapping one library as glibc does (elf/dl-load.c open_verify, _dl_map_object_from_fd).
+"""Opening one library as glibc does (elf/dl-load.c open_verify), and how a loader gives up.
 
 A file for another machine or class is passed over and the search goes on; anything else that is wrong
 with it is fatal. Messages are the loader's own.
@@ -7,17 +7,10 @@ with it is fatal. Messages are the loader's own.
 from __future__ import annotations
 
 from buildmatrix.facts import Kind
-from buildmatrix.preflight.context import Libraries
-from buildmatrix.preflight.dynobj import DF_1_PIE, DT_GNU_HASH, DT_PLTREL, DT_REL, DT_RELA, DynamicObject
-from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, MAGIC, PT_DYNAMIC, PT_LOAD, Header, Layout, Phdr
-from buildmatrix.preflight.elfload import MEMORY_FAILS, MEMORY_UNSURE, prot_of
+from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, MAGIC, Header, Layout
 from buildmatrix.preflight.libc import Glibc
-from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
-from buildmatrix.preflight.walk import Found, View, below
-
-DT_RELAENT = 9
-WRAPS = 1 << 46
-"""Load biases are at least this large on 64-bit machines."""
+from buildmatrix.preflight.memory import Blob, Fault
+from buildmatrix.preflight.walk import Found
 
 SKIP_MACHINE, SKIP_CLASS = "machine", "class"
 
@@ -35,6 +28,7 @@ class LoadError(Exception):
         place: str = "",
         offset: int | None = None,
         why: str = "",
+        depends: str = "",
     ) -> None:
         super().__init__(f"{name}: {text}")
         self.name = name
@@ -44,15 +38,17 @@ class LoadError(Exception):
         self.place = place
         self.offset = offset
         self.why = why
+        self.depends = depends
 
 
 class Crash(Exception):
     """The loader itself gets a signal while it reads this object."""
 
-    def __init__(self, place: str, fault: Fault) -> None:
+    def __init__(self, place: str, fault: Fault, depends: str = "") -> None:
         super().__init__(f"{place}: {fault}")
         self.place = place
         self.fault = fault
+        self.depends = depends
 
 
 def verify(found: Found, blob: Blob, path: str, layout: Layout, machine: int, loader: Glibc) -> str | None:
@@ -117,178 +113,3 @@ def _ident_error(head: bytes, layout: Layout) -> tuple[str, int]:  # noqa: PLR09
     if any(head[9:16]):
         return "nonzero padding in e_ident", 9
     return "", 0
-
-
-class LibraryMapper:
-    """Maps one verified library. `name` is the name that was asked for, which errors go by."""
-
-    def __init__(self, view: View, page: int, loader: Glibc, layout: Layout) -> None:
-        self.view = view
-        self.page = page
-        self.loader = loader
-        self.layout = layout
-
-    def load(self, store: Libraries, found: Found, blob: Blob, name: str) -> DynamicObject:
-        """The library in memory. Raises LoadError or Crash; both are remembered."""
-        noexec = below(found.path, self.view.noexec)
-        key = (found.inode.key, self.page, f"glibc {self.loader.version} {self.layout.bits} {noexec}")
-        known = store.glibc.get(key)
-        if known is None:
-            try:
-                known = self._load(found, blob, name, noexec)
-            except (LoadError, Crash) as error:
-                known = error
-            store.glibc[key] = known
-        if isinstance(known, LoadError):
-            raise LoadError(
-                name,
-                known.text,
-                errno=known.errno,
-                cause=known.cause,
-                place=known.place,
-                offset=known.offset,
-                why=known.why,
-            )
-        if isinstance(known, Exception):
-            raise known
-        return known
-
-    def _load(self, found: Found, blob: Blob, name: str, noexec: str | None) -> DynamicObject:
-        layout = self.layout
-        header = layout.header(blob.read(0, layout.ehsize))
-        phdrs = layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))
-        loads = self._loads(found, header, phdrs, name)
-        self._before_mapping(found, header, phdrs, loads, name)
-        space = AddressSpace(self.page)
-        self._map(found, blob, loads, space, name, noexec)
-        library = DynamicObject(found.path, blob, layout, header, phdrs, space, 0)
-        if any(MEMORY_UNSURE <= phdr.memsz - phdr.filesz < 1 << 63 for phdr in loads):
-            library.unsure = f"how much memory the machine has: {found.path} asks for more than it may grant"
-        last = max(phdr.vaddr + phdr.filesz for phdr in loads)
-        if space.up(last) > space.up(loads[-1].vaddr + loads[-1].memsz):
-            library.unsure = f"what {found.path} is mapped over: its segments reach out of their room"
-        try:
-            self._after_mapping(library, found, name)
-        except Fault as fault:
-            raise Crash(found.path, fault) from fault
-        return library
-
-    def _loads(self, found: Found, header: Header, phdrs: tuple[Phdr, ...], name: str) -> list[Phdr]:
-        loads = [phdr for phdr in phdrs if phdr.type == PT_LOAD]
-        old = self.loader.version is not None and self.loader.version < (2, 35)
-        for index, phdr in enumerate(phdrs):
-            if phdr.type != PT_LOAD:
-                continue
-            where = header.phoff + index * self.layout.phentsize
-            text = self._old_alignment(phdr) if old else self._alignment(phdr)
-            if text:
-                fine = (phdr.vaddr - phdr.offset) % 4096 == 0 and self.page > 4096
-                raise LoadError(
-                    name,
-                    text,
-                    cause="page-size" if fine else "bad-library",
-                    place=found.path,
-                    offset=where,
-                    why=f"p_vaddr {phdr.vaddr:#x} and p_offset {phdr.offset:#x} on {self.page}-byte pages",
-                )
-        return loads
-
-    def _alignment(self, phdr: Phdr) -> str:
-        bad = (phdr.vaddr - phdr.offset) & (self.page - 1)
-        return "ELF load command address/offset not page-aligned" if bad else ""
-
-    def _old_alignment(self, phdr: Phdr) -> str:
-        if phdr.align & (self.page - 1):
-            return "ELF load command alignment not page-aligned"
-        bad = (phdr.vaddr - phdr.offset) & (phdr.align - 1) & self.layout.mask
-        return "ELF load command address/offset not properly aligned" if bad else ""
-
-    def _before_mapping(
-        self, found: Found, header: Header, phdrs: tuple[Phdr, ...], loads: list[Phdr], name: str
-    ) -> None:
-        if not loads:
-            raise LoadError(name, "object file has no loadable segments", place=found.path)
-        if header.type != ET_DYN:
-            raise LoadError(name, "cannot dynamically load executable", place=found.path, offset=16)
-        dynamic = [phdr for phdr in phdrs if phdr.type == PT_DYNAMIC]
-        if not dynamic or any(phdr.filesz == 0 for phdr in dynamic) or not dynamic[-1].vaddr:
-            raise LoadError(name, "object file has no dynamic section", place=found.path)
-
-    def _map(
-        self, found: Found, blob: Blob, loads: list[Phdr], space: AddressSpace, name: str, noexec: str | None
-    ) -> None:
-        mask = self.layout.mask
-        start = space.down(loads[0].vaddr)
-        length = ((loads[-1].vaddr + loads[-1].memsz) - start) & mask
-        failed = "failed to map segment from shared object"
-        if not length or length > 1 << 46 or (self.layout.bits == 32 and length > 1 << 31):
-            raise LoadError(name, failed, place=found.path, why=f"its segments span {length:#x} bytes")
-        self._extent(found, loads, space, name, start + length)
-        space.map(start, space.up(start + length), 0)
-        for index, phdr in enumerate(loads):
-            if noexec is not None and phdr.flags & 1:
-                raise LoadError(name, failed, cause="noexec-mount", place=noexec, why="is mounted noexec")
-            low, high = space.down(phdr.vaddr), space.up(phdr.vaddr + phdr.filesz) & self.layout.mask
-            if index == 0 or high > low:
-                end = high if index else max(high, low)
-                space.map(low, end, prot_of(phdr.flags), blob, space.down(phdr.offset))
-            self._bss(found, phdr, space)
-
-    def _extent(self, found: Found, loads: list[Phdr], space: AddressSpace, name: str, end: int) -> None:
-        """What has_holes checks, and segments that reach out of the room that the first and last one span."""
-        first, last = loads[0], loads[-1]
-        ends = [space.up((phdr.vaddr + phdr.filesz) & self.layout.mask) & self.layout.mask for phdr in loads]
-        starts = [space.down(phdr.vaddr) for phdr in loads]
-        if any(before != after for before, after in zip(ends, starts[1:], strict=False)) and starts[-1] < ends[0]:
-            why = f"segment at {last.vaddr:#x} begins before the one at {first.vaddr:#x} ends"
-            raise LoadError(name, "ELF load command address/offset not page-aligned", place=found.path, why=why)
-        if max(*ends, *starts) > end + (1 << 39):
-            raise LoadError(
-                name,
-                "failed to map segment from shared object",
-                place=found.path,
-                why="a segment reaches past the address space",
-            )
-
-    def _bss(self, found: Found, phdr: Phdr, space: AddressSpace) -> None:
-        zero, end = phdr.vaddr + phdr.filesz, (phdr.vaddr + phdr.memsz) & self.layout.mask
-        if end <= zero or (self.layout.bits == 64 and end > self.layout.mask - WRAPS):
-            return  # with the load bias the end wraps to below the start
-        page = min(space.up(zero), end)
-        try:
-            if page > zero:
-                space.clear(zero, page, force=True)
-        except Fault as fault:
-            raise Crash(found.path, fault) from fault
-        if end - page >= MEMORY_FAILS:
-            raise LoadError("", "cannot map zero-fill pages", place=found.path, why=f"p_memsz is {phdr.memsz:#x}")
-        if end > page:
-            space.map(space.up(zero), space.up(end), prot_of(phdr.flags))
-
-    def _after_mapping(self, library: DynamicObject, found: Found, name: str) -> None:
-        tags = library.tags
-        if tags.get(DT_PLTREL, DT_RELA) not in (DT_REL, DT_RELA):
-            raise LoadError(name, "", cause="bad-library", place=found.path, why="DT_PLTREL is neither REL nor RELA")
-        if DT_RELA in tags and DT_RELAENT not in tags:
-            raise Fault("SIGSEGV", 8)
-        if DT_RELA in tags and tags[DT_RELAENT] != library.layout.word * 3:
-            raise LoadError(name, "", cause="bad-library", place=found.path, why="DT_RELAENT is not the size of a Rela")
-        text = _hash_error(library)
-        if text:
-            raise LoadError(name, "", cause="bad-library", place=found.path, why=text)
-        if library.flags_1 & DF_1_PIE:
-            raise LoadError(
-                name,
-                "cannot dynamically load position-independent executable",
-                place=found.path,
-                why="DF_1_PIE marks an executable",
-            )
-
-
-def _hash_error(library: DynamicObject) -> str:
-    """_dl_setup_hash: its assertion on the size of the Bloom filter."""
-    address = library.address_of(DT_GNU_HASH)
-    if address is None:
-        return ""
-    words = library.layout.unpack("IIII").unpack(library.space.read(address, 16))[2]
-    return "the GNU hash table's Bloom filter is no power of two" if words & (words - 1) & 0xFFFFFFFF else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildmatrix.preflight import blame
-from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERSYM
+from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERDEF, DT_VERSYM
 from buildmatrix.preflight.glibc_open import Crash, LoadError
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.memory import Fault
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def check_versions(started: GlibcStart) -> None:
     """_dl_check_all_versions: every line is printed, then ld.so exits with 1. Raises Stop, LoadError, Crash."""
     check = _Check(started)
-    for item in started.chain():
+    for item in started.loading.chain():
         check.one(item)
     if check.missing:
         provider, version = blame.worst_version(check.missing)
@@ -48,10 +48,16 @@ class _Check:
         if library.need_revision != 1:
             text = f"unsupported version {library.need_revision} of Verneed record"
             raise LoadError(item.name or self.program, text, place=library.path)
-        for need in library.version_needs:
-            self._need(item, need)
-        highest = max((need.other & 0x7FFF for need in library.version_needs), default=0)
-        highest = max([highest, *(row.number for row in library.version_defs or ())])
+        provider: Loaded | None = None
+        for need in library.walk_needs():
+            if isinstance(need, bytes):
+                provider = self._provider(item, need)
+            elif provider is not None:
+                self._match(provider, need, item.name or self.program)
+        highest = library.highest_version
+        for row in library.version_defs or ():
+            if not row.flags & 1:
+                library.space.read(row.name_at, 4)
         if highest and DT_VERSYM not in library.tags:
             raise Crash(library.path, Fault("SIGSEGV", 8))
         relr = any(need.name == b"GLIBC_ABI_DT_RELR" for need in library.version_needs)
@@ -67,51 +73,42 @@ class _Check:
                 place=item.object.path,
             )
 
-    def _need(self, item: Loaded, need: VersionNeed) -> None:
-        file = need.file.decode(errors="surrogateescape")
+    def _provider(self, item: Loaded, name: bytes) -> Loaded:
+        """find_needed: an assertion says that there is one."""
+        file = name.decode(errors="surrogateescape")
         provider = next((other for other in self.started.loaded if other.answers(file)), None)
-        version = need.name.decode(errors="replace")
-        asker = item.name or self.program
         if provider is None:
-            raise Stop(
-                Stage.LOADER,
-                "bad-elf",
-                Evidence(
-                    place=item.object.path,
-                    text=f"needs version {version} of {file}, which it does not name in DT_NEEDED",
-                ),
-                exit_status=127,
-                message="Inconsistency detected by ld.so: dl-version.c: ",
-                fix="link the file again",
-            )
-        if DT_STRTAB not in provider.object.tags:
-            raise Crash(provider.object.path, Fault("SIGSEGV", 8))
-        self._match(provider, version, need, asker)
+            raise LoadError(
+                "", "", cause="bad-elf", place=item.object.path,
+                why=f"needs versions of {file}, which it does not name in DT_NEEDED",
+            )  # fmt: skip
+        return provider
 
-    def _match(self, provider: Loaded, version: str, need: VersionNeed, asker: str) -> None:
+    def _match(self, provider: Loaded, need: VersionNeed, asker: str) -> None:
         """match_symbol."""
-        told = provider.name or self.program
-        defined = provider.object.version_defs
-        if defined is None:
-            self.started.start.warnings.append(
-                f"{self.program}: {told}: no version information available (required by {asker})"
-            )
+        library, told = provider.object, provider.name or self.program
+        version = need.name.decode(errors="surrogateescape")
+        if DT_STRTAB not in library.tags:
+            raise Crash(library.path, Fault("SIGSEGV", 8))
+        if DT_VERDEF not in library.tags:
+            self._warn(f"{told}: no version information available (required by {asker})")
             return
-        for row in defined:
+        if not library.tags[DT_VERDEF]:
+            raise LoadError("", "", place=library.path, why="DT_VERDEF is 0")
+        for row in library.walk_defs():
             if row.revision != 1:
-                self._fatal(
-                    provider, version, f"{self.program}: {told}: unsupported version {row.revision} of Verdef record"
-                )
+                self._fatal(provider, version, f"{told}: unsupported version {row.revision} of Verdef record")
                 return
-            if row.hash == need.hash and row.name == need.name:
+            if row.hash == need.hash and library.name_of(row) == need.name:
                 return
         if need.flags & 2:
-            self.started.start.warnings.append(
-                f"{self.program}: {told}: weak version `{version}' not found (required by {asker})"
-            )
+            self._warn(f"{told}: weak version `{version}' not found (required by {asker})")
             return
-        self._fatal(provider, version, f"{self.program}: {told}: version `{version}' not found (required by {asker})")
+        self._fatal(provider, version, f"{told}: version `{version}' not found (required by {asker})")
+
+    def _warn(self, line: str) -> None:
+        self.started.start.warnings.append(f"{self.program}: {line}")
 
     def _fatal(self, provider: Loaded, version: str, line: str) -> None:
-        self.lines.append(line)
+        self.lines.append(f"{self.program}: {line}")
         self.missing.append((provider, version))

@@ -67,7 +67,7 @@ def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str])
         executable=found,
         argv=tuple(arguments),
     )
-    started = GlibcStart(replace(start, process=process, env=env), loader, own)
+    started = GlibcStart(replace(start, process=process, env=env, by_hand=True), loader, own)
     started.run()
     lazy_calls(started)
 

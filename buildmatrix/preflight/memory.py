@@ -7,7 +7,7 @@ an address that nothing covers is SIGSEGV. Addresses, sizes and offsets are byte
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from typing import NamedTuple, Protocol
 
 
@@ -22,17 +22,27 @@ class Blob(Protocol):
         """Up to `length` bytes from `offset`."""
 
 
+EXECUTE_ONLY = 4
 WINDOW = 32 << 20
 """Areas up to this size in bytes are kept whole once they are read."""
 
 
-class Fault(Exception):
-    """A memory access that the kernel answers with a signal."""
+NEIGHBOURS = 1 << 32
+"""Within this distance of a library in bytes, others may be mapped (mmap places them top down, side by side)."""
 
-    def __init__(self, signal: str, address: int) -> None:
+
+class Fault(Exception):
+    """A memory access that the kernel answers with a signal; `unsure` where something else may be mapped there."""
+
+    def __init__(self, signal: str, address: int, unsure: bool = False) -> None:
         super().__init__(f"{signal} at {address:#x}")
         self.signal = signal
         self.address = address
+        self.unsure = unsure
+
+
+class Endless(Exception):
+    """A chain that leads back into itself: whoever follows it never ends."""
 
 
 class Area(NamedTuple):
@@ -49,13 +59,31 @@ class Area(NamedTuple):
 
 
 class AddressSpace:
-    """Areas sorted by address. `page` is the page size in bytes."""
+    """Areas sorted by address. `page` is the page size in bytes.
 
-    def __init__(self, page: int) -> None:
+    `crowded` says that addresses are relative to a place among other mappings of the process, as those of a
+    library are, and not absolute ones.
+    """
+
+    def __init__(self, page: int, crowded: bool = False) -> None:
         self.page = page
+        self.crowded = crowded
         self._areas: list[Area] = []
         self._private: dict[int, bytes] = {}
         self._windows: list[tuple[int, int, bytes]] = []
+        self._written: list[int] = []
+        self._word = 8
+        self.tainted = False
+
+    def written(self, address: int, length: int) -> None:
+        """Note that a loader writes words of `length` bytes here; reading one of them makes the space `tainted`."""
+        insort(self._written, address)
+        self._word = length
+
+    def _taint(self, address: int, length: int) -> None:
+        at = bisect_left(self._written, address - self._word + 1)
+        if at < len(self._written) and self._written[at] < address + length:
+            self.tainted = True
 
     @property
     def areas(self) -> tuple[Area, ...]:
@@ -92,12 +120,54 @@ class AddressSpace:
             self.unmap(start, end)
             insort(self._areas, Area(start, end, prot, blob, offset), key=lambda area: area.start)
 
+    def protect(self, start: int, end: int, prot: int) -> None:
+        """mprotect(2) over what is mapped in [start, end)."""
+        self._windows.clear()
+        kept: list[Area] = []
+        for area in self._areas:
+            low, high = max(start, area.start), min(end, area.end)
+            if low >= high:
+                kept.append(area)
+                continue
+            if area.start < low:
+                kept.append(area._replace(end=low))
+            kept.append(area._replace(start=low, end=high, offset=area.offset + low - area.start, prot=prot))
+            if high < area.end:
+                kept.append(area._replace(start=high, offset=area.offset + high - area.start))
+        self._areas = kept
+
     def find(self, address: int) -> Area | None:
         """The area that holds `address`, or None."""
         index = bisect_right(self._areas, address, key=lambda area: area.start) - 1
         if index >= 0 and self._areas[index].end > address:
             return self._areas[index]
         return None
+
+    def fault(self, address: int) -> Fault:
+        """The fault of an access to `address`, which this space does not allow."""
+        unsure = False
+        if self.crowded and self._areas and self.find(address) is None:
+            low, high = self._areas[0].start, self._areas[-1].end
+            below, above = (low - address) % (1 << 64), (address - high) % (1 << 64)
+            unsure = not low <= address < high and min(below, above) < NEIGHBOURS
+        return Fault("SIGSEGV", address, unsure)
+
+    def store(self, address: int, length: int, force: bool = False) -> None:
+        """Whether `length` bytes can be written at `address`; `force` writes where anything is allowed. Raises Fault."""
+        for place in {address, address + length - 1}:
+            area = self.find(place)
+            if area is None or not (area.prot & 2 or (force and area.prot)):
+                raise self.fault(place)
+            if not self.backed(area, place):
+                raise Fault("SIGBUS", place)
+
+    def reach(self, address: int, length: int, write: bool = False) -> None:
+        """Whether every byte of a range can be read, or written. Raises Fault for the first page that cannot."""
+        page, end = address, address + length
+        while page < end:
+            self._touch(page, write)
+            area = self.find(page)
+            page = area.end if area is not None and area.blob is None else self.down(page) + self.page
 
     def covers(self, start: int, end: int) -> bool:
         """Whether every address in [start, end) is mapped."""
@@ -118,7 +188,7 @@ class AddressSpace:
     def _touch(self, address: int, write: bool) -> Area:
         area = self.find(address)
         if area is None or not area.prot or (write and not area.prot & 2):
-            raise Fault("SIGSEGV", address)
+            raise self.fault(address)
         if not self.backed(area, address):
             raise Fault("SIGBUS", address)
         return area
@@ -148,7 +218,16 @@ class AddressSpace:
         return (area.start, data) if address + length <= end else None
 
     def read(self, address: int, length: int) -> bytes:
-        """`length` bytes at `address`. Raises Fault."""
+        """`length` bytes at `address`. Raises Fault; unsure where only execution is allowed, which CPUs see differently."""
+        area = self.find(address)
+        if area is not None and area.prot == EXECUTE_ONLY:
+            raise Fault("SIGSEGV", address, unsure=True)
+        if self._written:
+            self._taint(address, length)
+        return self.fetch(address, length)
+
+    def fetch(self, address: int, length: int) -> bytes:
+        """`length` bytes at `address`, read in order to be executed. Raises Fault."""
         window = self._window(address, length)
         if window is not None:
             at = address - window[0]
@@ -164,7 +243,7 @@ class AddressSpace:
 
     def string(self, address: int, limit: int = 65536) -> bytes:
         """The NUL-terminated string at `address`, without its NUL. Raises Fault."""
-        window = self._window(address, 1)
+        window = self._window(address, 1) if not self._written else None
         if window is not None:
             at = address - window[0]
             end = window[1].find(b"\0", at, at + limit)

@@ -52,7 +52,7 @@ def dlopen_argument(started: GlibcStart) -> None:
 def _opens(started: GlibcStart, name: str) -> tuple[str, str]:
     known = len(started.loaded)
     try:
-        started.close_from(started.open(name, started.main))
+        started.loading.close_from(started.loading.open(name, started.main))
         if started.version >= (2, 41):
             _stack(started, known)
     except LoadError as error:

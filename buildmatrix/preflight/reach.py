@@ -106,7 +106,7 @@ class Tracer:
         area = self.program.space.find(address)
         if area is None or not area.prot & 4:
             raise Unknown
-        return self.program.space.read(address, length)
+        return self.program.space.fetch(address, length)
 
     def load(self, state: State, address: int | None) -> tuple[int | None, str]:
         """A word of memory: its value where this trace wrote it, the name where it is a GOT slot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from buildmatrix.preflight.elfimage import Layout
@@ -23,43 +23,44 @@ class VersionNeed(NamedTuple):
 
 
 class VersionDef(NamedTuple):
-    """One Verdef with its first name; `revision` is vd_version."""
+    """One Verdef; `name_at` is the address of its first name's offset, `revision` is vd_version."""
 
-    name: bytes
+    name_at: int
     hash: int
     flags: int
     number: int
     revision: int
 
 
-def read_needs(layout: Layout, read: Read, text: Text, address: int) -> tuple[VersionNeed, ...]:
-    """Every Vernaux in order; `read` takes address and length, `text` an offset in the string table."""
-    rows: list[VersionNeed] = []
+def walk_needs(layout: Layout, read: Read, text: Text, address: int) -> Iterator[VersionNeed | bytes]:
+    """Every Vernaux in order, and before those of a file its name.
+
+    `read` takes address and length, `text` an offset in the string table. Links only lead forwards, so the
+    tables end where memory does.
+    """
     need, aux = layout.unpack("HHIII"), layout.unpack("IHHII")
-    while len(rows) < MOST:
+    for _ in range(MOST):
         _, _, file, first, following = need.unpack(read(address, 16))
+        name = text(file)
+        yield name
         at = address + first
-        while len(rows) < MOST:
-            hashed, flags, other, name, more = aux.unpack(read(at, 16))
-            rows.append(VersionNeed(text(file), text(name), hashed, flags, other))
+        for _ in range(MOST):
+            hashed, flags, other, label, more = aux.unpack(read(at, 16))
+            yield VersionNeed(name, text(label), hashed, flags, other)
             if not more:
                 break
             at += more
         if not following:
-            break
+            return
         address += following
-    return tuple(rows)
 
 
-def read_definitions(layout: Layout, read: Read, text: Text, address: int) -> tuple[VersionDef, ...]:
-    """Every Verdef in order; arguments as for `read_needs`."""
-    rows: list[VersionDef] = []
-    head, word = layout.unpack("HHHHIII"), layout.unpack("I")
-    while len(rows) < MOST:
+def walk_definitions(layout: Layout, read: Read, address: int) -> Iterator[VersionDef]:
+    """Every Verdef in order; arguments as for `walk_needs`."""
+    head = layout.unpack("HHHHIII")
+    for _ in range(MOST):
         revision, flags, index, _, hashed, aux, following = head.unpack(read(address, 20))
-        name = word.unpack(read(address + aux, 4))[0]
-        rows.append(VersionDef(text(name), hashed, flags, index & 0x7FFF, revision))
+        yield VersionDef(address + aux, hashed, flags, index & 0x7FFF, revision)
         if not following:
-            break
+            return
         address += following
-    return tuple(rows)

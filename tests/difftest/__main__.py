@@ -52,7 +52,7 @@ def predict(root: DirectoryRoot, host: Host, path: str) -> str | None:
     if fault is not None:
         return f"S {getattr(signal, fault).value}"
     page_end = mapped.entry % host.page_size == host.page_size - 1
-    first = b"" if page_end else mapped.space.read(mapped.entry, 1)
+    first = b"" if page_end else mapped.space.fetch(mapped.entry, 1)
     return f"S {signal.SIGTRAP.value}" if first == seeds.NOP else "S"
 
 

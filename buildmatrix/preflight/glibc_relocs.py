@@ -1,0 +1,464 @@
+"""The relocations of one object in glibc's order (elf/dynamic-link.h, do-rel.h, dl-machine.h, dl-reloc.c).
+
+What they refer to does not change from process to process, so the list is made once for each object.
+A failure that the tables alone decide, such as a place that cannot be written, ends the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from buildmatrix.preflight.dynobj import (
+    DF_TEXTREL,
+    DT_FLAGS,
+    DT_JMPREL,
+    DT_PLTGOT,
+    DT_PLTREL,
+    DT_PLTRELSZ,
+    DT_REL,
+    DT_RELA,
+    DT_RELASZ,
+    DT_RELR,
+    DT_RELRSZ,
+    DT_RELSZ,
+    DT_SYMTAB,
+    DT_TEXTREL,
+    DT_VERSYM,
+    STB_LOCAL,
+    STB_WEAK,
+    DynamicObject,
+    Reloc,
+    Symbol,
+)
+from buildmatrix.preflight.elfimage import EM_386, EM_AARCH64, EM_ARM, EM_X86_64, PT_GNU_RELRO, PT_LOAD
+from buildmatrix.preflight.glibc_dynamic import Version, tables_of
+from buildmatrix.preflight.memory import Fault
+
+SHN_ABS = 0xFFF1
+CLASS_PLT, CLASS_COPY = 1, 2
+MOST_ROWS, CHUNK = 1 << 22, 1 << 16
+DT_RELACOUNT, DT_RELCOUNT = 0x6FFFFFF9, 0x6FFFFFFA
+RELATIVE_TYPES = {EM_X86_64: 8, EM_AARCH64: 1027, EM_386: 8, EM_ARM: 23}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Relocation types of one psABI: no symbol wanted, PLT class, copy, and all that glibc knows."""
+
+    unnamed: frozenset[int]
+    plt: frozenset[int]
+    copy: int
+    known: frozenset[int]
+    jump_slot: int
+    resolver: frozenset[int]
+    descriptor: frozenset[int]
+
+
+MACHINES = {
+    EM_X86_64: Machine(
+        unnamed=frozenset({0, 8, 37, 38}), plt=frozenset({7, 16, 17, 18, 36}), copy=5, jump_slot=7,
+        resolver=frozenset({37}), descriptor=frozenset({36}),
+        known=frozenset({0, 1, 2, 5, 6, 7, 8, 10, 16, 17, 18, 32, 33, 36, 37, 38}),
+    ),
+    EM_386: Machine(
+        unnamed=frozenset({0, 8, 42}), plt=frozenset({7, 14, 35, 36, 37, 41}), copy=5, jump_slot=7,
+        resolver=frozenset({42}), descriptor=frozenset({41}),
+        known=frozenset({0, 1, 2, 5, 6, 7, 8, 14, 35, 36, 37, 38, 41, 42}),
+    ),
+    EM_AARCH64: Machine(
+        unnamed=frozenset({0, 256, 1027, 1032}), plt=frozenset({1026, 1028, 1029, 1030, 1031}), copy=1024,
+        jump_slot=1026, resolver=frozenset({1032}), descriptor=frozenset({1031}),
+        known=frozenset({0, 256, 257, 258, 1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031, 1032}),
+    ),
+    EM_ARM: Machine(
+        unnamed=frozenset({0, 23, 160}), plt=frozenset({13, 17, 18, 19, 22}), copy=20, jump_slot=22,
+        resolver=frozenset({160}), descriptor=frozenset({13}),
+        known=frozenset({0, 1, 2, 3, 13, 17, 18, 19, 20, 21, 22, 23, 160}),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A version that a reference asks for: name, hash, the file it should come from, whether hidden."""
+
+    name: bytes
+    hash: int
+    file: bytes | None
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How the loader ends: a signal, or the text of its error, or (with neither) a failed assertion."""
+
+    signal: str = ""
+    address: int = 0
+    text: str = ""
+    errno: str = ""
+    why: str = ""
+    unsure: str = ""
+
+
+class Reference(NamedTuple):
+    """One distinct step of relocating an object.
+
+    `own` is the object's own symbol where none is looked up, `named` whether one is; `kind` is the lookup's
+    class, `slot` says that it is bound on its first call; `type` and `place` are the relocation's.
+    """
+
+    own: Symbol | None = None
+    named: bool = False
+    name: bytes = b""
+    wanted: Wanted | None = None
+    kind: int = 0
+    weak: bool = False
+    slot: bool = False
+    key: bytes = b""
+    type: int = 0
+    place: int = 0
+    size: int = 0
+    addend: int = 0
+    bad_type: int = -1
+    plt: bool = False
+    failure: Failure | None = None
+
+
+def key_of(name: bytes, wanted: Wanted | None, kind: int) -> bytes:
+    """One word for a question to a provider: bytes remember their hash, which tuples do not."""
+    asked = b"" if wanted is None else b"%s\0%x\0%d\0%s" % (wanted.name, wanted.hash, wanted.hidden, wanted.file or b"")
+    return b"%s\0%d\0%s" % (name, kind & CLASS_PLT, asked)
+
+
+def failed(fault: Fault, library: DynamicObject) -> Failure:
+    """A memory access that the loader does not survive."""
+    unsure = f"what is mapped next to {library.path}" if fault.unsure else ""
+    return Failure(signal=fault.signal, address=fault.address, unsure=unsure)
+
+
+def references(library: DynamicObject, lazy: bool, version: Version) -> tuple[Reference, ...]:
+    """The steps of relocating `library`; remembered. `lazy` is the process's wish."""
+    lazy = lazy and not library.bind_now
+    key = f"{lazy} {version >= (2, 36)}"
+    known = library.references.get(key)
+    if known is None:
+        known = library.references[key] = tuple(_guarded(library, lazy, version))
+    return known  # type: ignore[return-value]
+
+
+def _guarded(library: DynamicObject, lazy: bool, version: Version) -> Iterator[Reference]:
+    try:
+        yield from _Steps(library, lazy, version).run()
+    except Fault as fault:
+        yield Reference(failure=failed(fault, library))
+
+
+class _Range(NamedTuple):
+    start: int
+    size: int
+    relative: int
+    lazy: bool
+
+
+class _Steps:
+    """Walks the tables of one object."""
+
+    def __init__(self, library: DynamicObject, lazy: bool, version: Version) -> None:
+        self.library = library
+        self.space = library.space
+        self.mask = library.layout.mask
+        self.word = library.layout.word
+        self.lazy = lazy
+        self.version = version
+        tags = library.tags
+        self.textrel = DT_TEXTREL in tags or bool(tags.get(DT_FLAGS, 0) & DF_TEXTREL)
+        self.machine = MACHINES.get(library.header.machine)
+        self.relative = RELATIVE_TYPES.get(library.header.machine, -1)
+        self.room = (0, 0)
+        self.versym = DT_VERSYM in tags
+        self.seen: set[tuple[int, int, bool]] = set()
+        self.late: list[Reloc] = []
+        first = library.dynamic_address or 0
+        self.dynamic = (first, first + 2 * self.word * (len(library.entries) + 1))
+
+    def run(self) -> Iterator[Reference]:
+        """Raises Fault."""
+        library, tags = self.library, self.library.tags
+        yield from self._text_writable()
+        if self.lazy and DT_JMPREL in tags:
+            table = library.required(DT_PLTGOT)
+            self.space.read(table + self.word, self.word)
+            self.space.store(table + self.word, 2 * self.word)
+        if DT_RELR in tags and self.version >= (2, 36):
+            self._relr()
+        tables = tables_of(library)
+        if tables.rel:
+            yield from self._table(DT_REL, DT_RELSZ, DT_RELCOUNT, addend=False, only=not tables.rela)
+        if tables.rela:
+            yield from self._table(DT_RELA, DT_RELASZ, DT_RELACOUNT, addend=True, only=not tables.rel)
+        yield from self._protect()
+
+    def _text_writable(self) -> Iterator[Reference]:
+        if not self.textrel:
+            return
+        for phdr in self.library.memory_phdrs:
+            if phdr.type != PT_LOAD or phdr.flags & 2:
+                continue
+            low = self.space.down(phdr.vaddr + self.library.bias)
+            high = self.space.up((phdr.vaddr + phdr.memsz) & self.mask) + self.library.bias
+            if low != high and not self.space.covers(low, high):
+                text = "cannot make segment writable for relocation"
+                yield Reference(failure=Failure(text=text, errno="ENOMEM", unsure=self._beside(low, high)))
+                return
+
+    def _beside(self, low: int, high: int) -> str:
+        """What mprotect over a range with holes hangs on: it first changes all that lies before the hole.
+
+        Past the end of a library that may be other libraries, even the loader itself.
+        """
+        areas = self.space.areas
+        if not self.space.crowded or not areas or self.space.find(low) is None:
+            return "" if self.space.find(low) or not self.space.fault(low).unsure else self._next_to()
+        return self._next_to() if self.space.covers(low, areas[-1].end) else ""
+
+    def _next_to(self) -> str:
+        return f"what is mapped next to {self.library.path}"
+
+    def _protect(self) -> Iterator[Reference]:
+        """_dl_protect_relro."""
+        for phdr in reversed(self.library.phdrs):
+            if phdr.type != PT_GNU_RELRO:
+                continue
+            low = self.space.down(phdr.vaddr + self.library.bias)
+            high = self.space.down((phdr.vaddr + self.library.bias + phdr.memsz) & self.mask)
+            if phdr.memsz and low != high and not self.space.covers(low, high):
+                text = "cannot apply additional memory protection after relocation"
+                yield Reference(failure=Failure(text=text, errno="ENOMEM", unsure=self._beside(low, high)))
+            return
+
+    def _relr(self) -> None:
+        library, word = self.library, self.word
+        at = library.required(DT_RELR)
+        size = library.tags.get(DT_RELRSZ)
+        if size is None:
+            raise Fault("SIGSEGV", 8)
+        where = 0
+        for offset in range(0, min(size, MOST_ROWS * word), word):
+            entry = int.from_bytes(self.space.read((at + offset) & self.mask, word), "little")
+            if not entry & 1:
+                where = (library.bias + entry) & self.mask
+                self._store(where, word)
+                where += word
+                continue
+            bits = entry >> 1
+            for index in range(8 * word - 1):
+                if bits >> index & 1:
+                    self._store(where + index * word, word)
+            where += word * (8 * word - 1)
+
+    def _store(self, address: int, length: int) -> None:
+        self.space.store(address & self.mask, length, force=self.textrel)
+        if self.dynamic[0] - length < address < self.dynamic[1]:
+            self.library.unsure = f"{self.library.path}: a relocation changes the dynamic section"
+
+    # _ELF_DYNAMIC_DO_RELOC.
+
+    def _table(self, table: int, size_tag: int, count_tag: int, *, addend: bool, only: bool) -> Iterator[Reference]:
+        for piece in self._ranges(table, size_tag, count_tag, only):
+            self.library.required(DT_SYMTAB)
+            yield from self._lazy_range(piece, addend) if piece.lazy else self._range(piece, addend)
+            while self.late:
+                yield self._resolver(self.late.pop(0))
+
+    def _ranges(self, table: int, size_tag: int, count_tag: int, only: bool) -> list[_Range]:
+        library, tags = self.library, self.library.tags
+        start, size, relative = 0, 0, 0
+        if tags.get(table):
+            start, relative = library.required(table), tags.get(count_tag, 0)
+            if size_tag not in tags:
+                raise Fault("SIGSEGV", 8)
+            size = tags[size_tag]
+        second = _Range(0, 0, 0, False)
+        if DT_PLTREL in tags and (only or tags[DT_PLTREL] == table):
+            plt = library.required(DT_JMPREL)
+            if DT_PLTRELSZ not in tags:
+                raise Fault("SIGSEGV", 8)
+            plt_size = tags[DT_PLTRELSZ]
+            start = start or plt
+            if (start + size) & self.mask == (plt + plt_size) & self.mask:
+                size = (size - plt_size) & self.mask
+            if not self.lazy and (start + size) & self.mask == plt:
+                size = (size + plt_size) & self.mask
+            else:
+                second = _Range(plt, plt_size, 0, self.lazy)
+        return [_Range(start, size, relative, False), second]
+
+    def _rows(self, start: int, count: int, addend: bool) -> Iterator[tuple[int, ...]]:
+        """Rows as they lie in memory, up to the first that cannot be read. Raises Fault."""
+        code = self.library.layout.unpack("PPP" if addend else "PP")
+        while count > 0:
+            take = min(count, CHUNK)
+            try:
+                data = self.space.read(start, take * code.size)
+            except Fault:
+                take = 1
+                data = self.space.read(start, code.size)
+            yield from code.iter_unpack(data)
+            start, count = (start + take * code.size) & self.mask, count - take
+
+    def _range(self, piece: _Range, addend: bool) -> Iterator[Reference]:
+        entry = self.word * (3 if addend else 2)
+        skipped = piece.relative * entry & self.mask
+        if skipped < 1 << 63:
+            for row in self._rows(piece.start, min(-(-skipped // entry), MOST_ROWS), addend):
+                if row[1] & self._type_mask() not in (self.relative, 38 if self.word == 8 else -1):
+                    yield Reference(failure=Failure(why="DT_RELACOUNT counts a relocation that is not relative"))
+                    return
+                self._plain(row[0])
+        if self._wraps(piece.size) or (skipped > piece.size and skipped < 1 << 63):
+            return
+        left = (piece.size - skipped) & self.mask
+        count = -(-left // entry)
+        for number, row in enumerate(self._rows((piece.start + skipped) & self.mask, count, addend)):
+            if number >= MOST_ROWS:
+                self.library.unsure = f"{self.library.path}: its relocations go on and on"
+                return
+            low, high = self.room
+            if row[1] == self.relative and low <= row[0] < high:
+                continue
+            yield from self._one(self._reloc(row))
+
+    def _wraps(self, size: int) -> bool:
+        """Whether a table's end lies before its start, whatever the load address is: then it has no rows."""
+        return size > self.mask - (1 << (self.library.layout.bits - 18))
+
+    def _type_mask(self) -> int:
+        return 0xFFFFFFFF if self.word == 8 else 0xFF
+
+    def _reloc(self, row: tuple[int, ...]) -> Reloc:
+        shift = 32 if self.word == 8 else 8
+        return Reloc(row[0], row[1] & self._type_mask(), row[1] >> shift, row[2] if len(row) > 2 else 0)
+
+    def _plain(self, offset: int) -> None:
+        """A relocation that names no symbol: its place, and how far around it all is well."""
+        low, high = self.room
+        if low <= offset < high:
+            return
+        address = (offset + self.library.bias) & self.mask
+        self._store(address, self.word)
+        area = self.space.find(address)
+        if area is None:
+            return
+        start, end = area.start, area.end
+        if area.blob is not None:
+            end = min(end, area.start + self.space.up(area.blob.size) - area.offset)
+        if start < self.dynamic[1] and self.dynamic[0] < end:
+            start, end = (self.dynamic[1], end) if address >= self.dynamic[1] else (start, self.dynamic[0])
+        self.room = (start - self.library.bias, end - self.library.bias - self.word + 1)
+
+    def _one(self, reloc: Reloc) -> Iterator[Reference]:
+        """elf_machine_rela or elf_machine_rel."""
+        if self.versym:
+            self.library.versym(reloc.symbol)
+        machine = self.machine
+        if machine is not None and reloc.type in machine.resolver:
+            self.late.append(reloc)
+        elif machine is not None and reloc.type in machine.unnamed:
+            if reloc.type not in (0, 256, 160):
+                self._plain(reloc.offset)
+        else:
+            yield from self._named(reloc, slot=False)
+
+    def _named(self, reloc: Reloc, slot: bool) -> Iterator[Reference]:
+        failure = None
+        try:
+            if not (self.room[0] <= reloc.offset < self.room[1]):
+                self._plain(reloc.offset)
+        except Fault as fault:
+            failure = failed(fault, self.library)
+        if failure is None and (reloc.symbol, reloc.type, slot) in self.seen:
+            return
+        self.seen.add((reloc.symbol, reloc.type, slot))
+        yield self._reference(reloc, slot, failure)
+
+    def _reference(self, reloc: Reloc, slot: bool, failure: Failure | None) -> Reference:
+        library, machine = self.library, self.machine
+        symbol = library.symbol(reloc.symbol)
+        kind, bad = 0, -1
+        if machine is not None:
+            kind = CLASS_PLT if reloc.type in machine.plt else CLASS_COPY if reloc.type == machine.copy else 0
+            bad = -1 if reloc.type in machine.known else reloc.type
+        common = {"type": reloc.type, "place": reloc.offset, "addend": reloc.addend, "failure": failure, "bad_type": bad}
+        if symbol.binding == STB_LOCAL or symbol.other & 3 in (1, 2):
+            return Reference(own=symbol, kind=kind, **common)  # type: ignore[arg-type]
+        wanted = self._wanted(reloc.symbol)
+        name = library.string(symbol.name)
+        return Reference(named=True, name=name, wanted=wanted, kind=kind, weak=symbol.binding == STB_WEAK, slot=slot,
+                         key=key_of(name, wanted, kind), size=symbol.size, **common)  # type: ignore[arg-type]  # fmt: skip
+
+    def _wanted(self, number: int) -> Wanted | None:
+        """The version of a reference: an index past the table is read from whatever lies there."""
+        library = self.library
+        raw = library.versym(number)
+        if raw is None or not (raw & 0x7FFF or library.highest_version):
+            return None
+        index = raw & 0x7FFF
+        if not library.highest_version:
+            raise Fault("SIGSEGV", index * 24)
+        if index > library.highest_version:
+            library.unsure = f"{library.path}: a symbol's version index lies past the table of versions"
+        row = library.versions.get(index)
+        return None if row is None or not row[1] else Wanted(*row)
+
+    def _lazy_range(self, piece: _Range, addend: bool) -> Iterator[Reference]:
+        """elf_machine_lazy_rel."""
+        entry = self.word * (3 if addend else 2)
+        machine = self.machine
+        size = 0 if self._wraps(piece.size) else piece.size
+        for number, row in enumerate(self._rows(piece.start, -(-size // entry), addend)):
+            reloc = self._reloc(row)
+            if number >= MOST_ROWS:
+                self.library.unsure = f"{self.library.path}: its relocations go on and on"
+                return
+            if machine is None or reloc.type == machine.jump_slot:
+                self._plain(reloc.offset)
+                yield from self._slot(reloc)
+            elif reloc.type in machine.descriptor:
+                yield from self._named(reloc, slot=False)
+            elif reloc.type in machine.resolver:
+                self.late.append(reloc)
+            else:
+                yield Reference(bad_type=reloc.type, plt=True)
+                return
+
+    def _slot(self, reloc: Reloc) -> Iterator[Reference]:
+        """A function that is bound when it is called; what the tables say of it is not read before."""
+        try:
+            yield from self._named(reloc, slot=True)
+        except Fault:
+            self.library.unsure = f"{self.library.path}: what its first calls of other objects find"
+
+    def _resolver(self, reloc: Reloc) -> Reference:
+        """An IRELATIVE relocation: the code at its addend is called."""
+        library = self.library
+        at = reloc.addend
+        if self.word == 4 or not tables_of(library).rela:
+            at = int.from_bytes(self.space.read((reloc.offset + library.bias) & self.mask, self.word), "little")
+        failure = called(library, (at + library.bias) & self.mask)
+        if failure is None:
+            self._plain(reloc.offset)
+        return Reference(failure=failure, type=reloc.type, place=reloc.offset)
+
+
+def called(library: DynamicObject, address: int) -> Failure | None:
+    """What becomes of a call of the loader into an object's code: an indirect function's resolver."""
+    area = library.space.find(address)
+    if area is None or not area.prot & 4:
+        return failed(library.space.fault(address), library)
+    if not library.space.backed(area, address):
+        return Failure(signal="SIGBUS", address=address)
+    if library.blob.read(7, 1) != b"\x03":
+        library.unsure = f"what the code at {address:#x} of {library.path} does, which the loader calls"
+    return None
