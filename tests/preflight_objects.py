@@ -97,6 +97,8 @@ class _Builder:
         if self.spec.interp:
             length = len(self.spec.interp) + 1
             rows.insert(0, (3, 4, interp, interp, 0, length, length, 1))
+            size = 56 * (len(rows) + 1)
+            rows.insert(0, (6, 4, 64, 64, 0, size, size, 8))
         table = b"".join(struct.pack("<IIQQQQQQ", *row) for row in rows)
         entry = 0x3F0
         numbers = (self.spec.type, self.spec.machine, 1, entry, 64, 0, 0, 64, 56, len(rows), 64, 0, 0)
@@ -164,7 +166,7 @@ class _Builder:
         piece = b"".join(struct.pack("<QQq", slots + 8 * n, (first + n + 1) << 32 | kind, 0) for n in range(count))
         table = self.place(piece)
         if self.spec.lazy:
-            self.dynamic += [(23, table), (2, len(piece)), (20, 7)]
+            self.dynamic += [(23, table), (2, len(piece)), (20, 7), (3, self.place(bytes(24)))]
         else:
             self.dynamic += [(7, table), (8, len(piece)), (9, 24)]
 

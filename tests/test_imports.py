@@ -16,8 +16,8 @@ from tests import factory
 PACKAGE = factory.ROOT / "buildmatrix"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "_native", "_layouts", "_zstd", "errors", "facts", "arch", "finding"),
-    ("_goinfo", "schema", "ccflags", "artifact", "process"),
+    ("_version", "_native", "_layouts", "_seccomp", "_zstd", "errors", "facts", "arch", "finding"),
+    ("_goinfo", "schema", "ccflags", "artifact", "process", "seccomp"),
     ("_records", "target", "host"),
     ("_scan", "deployment", "imagespec"),
     ("matrix",),

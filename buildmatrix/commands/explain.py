@@ -127,10 +127,13 @@ def _all(arguments: argparse.Namespace) -> int:
 
 
 def _host(arguments: argparse.Namespace) -> Host:
+    from buildmatrix import seccomp
     from buildmatrix.host import parse
     from buildmatrix.preflight.running import running
 
-    return running() if arguments.host is None else parse(arguments.host)
+    host = running() if arguments.host is None else parse(arguments.host)
+    seccomp.load(host.seccomp)  # a profile that cannot be read is told before anything is judged
+    return host
 
 
 def _view(arguments: argparse.Namespace, host: Host) -> View:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from buildmatrix import arch, host
+from buildmatrix import arch, host, seccomp
 from buildmatrix.deployment import matches
 from buildmatrix.host import Host
 from buildmatrix.matrix import Matrix
@@ -17,7 +17,16 @@ OLDEST_KERNEL = "5.10"
 def declared(matrix: Matrix, target: Target) -> tuple[Host, ...]:
     """The machines of [fleet] that a target's artifacts run on."""
     fitting = (row for row in matrix.fleet if row.goarch == target.goarch and matches(row.targets, target.name))
-    return tuple(replace(host.parse(row.words), name=row.name) for row in fitting)
+    return tuple(_confined(matrix, replace(host.parse(row.words), name=row.name)) for row in fitting)
+
+
+def _confined(matrix: Matrix, machine: Host) -> Host:
+    """The machine with its seccomp profile's path as the matrix means it. Raises UsageError where it cannot be read."""
+    name = machine.seccomp
+    if name not in (*seccomp.UNCONFINED, "docker"):
+        name = str(matrix.root / name)
+    seccomp.load(name)
+    return replace(machine, seccomp=name)
 
 
 def sensible(target: Target) -> tuple[Host, ...]:

@@ -60,7 +60,11 @@ class BadType(Exception):
     @property
     def text(self) -> str:
         """The loader's words (elf/dl-reloc.c _dl_reloc_bad_type)."""
-        number = f"{self.kind:08x}" if self.kind > 0xFF and self.where.object.layout.bits == 64 else f"{self.kind & 0xFF:02x}"
+        number = (
+            f"{self.kind:08x}"
+            if self.kind > 0xFF and self.where.object.layout.bits == 64
+            else f"{self.kind & 0xFF:02x}"
+        )
         return f"unexpected {'PLT ' if self.plt else ''}reloc type 0x{number}"
 
 
@@ -142,9 +146,7 @@ class Binder:
                 return symbol
         return newer[0] if len(newer) == 1 else None
 
-    def _fits(
-        self, provider: Loaded, symbol: Symbol, wanted: Wanted | None, newer: list[Symbol], name: bytes
-    ) -> bool:
+    def _fits(self, provider: Loaded, symbol: Symbol, wanted: Wanted | None, newer: list[Symbol], name: bytes) -> bool:
         """check_match, after the name."""
         library = provider.object
         raw = library.versym(symbol.number) if library.highest_version else None
@@ -158,7 +160,9 @@ class Binder:
             return True
         if raw is None:
             if wanted.file is not None and provider.answers(wanted.file.decode(errors="surrogateescape")):
-                raise Unversioned(provider, name.decode(errors="surrogateescape"), wanted.name.decode(errors="surrogateescape"))
+                raise Unversioned(
+                    provider, name.decode(errors="surrogateescape"), wanted.name.decode(errors="surrogateescape")
+                )
             return True
         row = library.versions.get(raw & 0x7FFF)
         has = row is not None and row[1] != 0

@@ -25,7 +25,7 @@ STRERROR = {
     "EINVAL": "Invalid argument", "ENXIO": "No such device or address", "ENOMEM": "Cannot allocate memory",
     "ENOEXEC": "Exec format error", "EIO": "Input/output error", "ENODEV": "No such device",
     "ELIBBAD": "Accessing a corrupted shared library", "ETXTBSY": "Text file busy", "E2BIG": "Argument list too long",
-    "EBUSY": "Device or resource busy", "EPERM": "Operation not permitted",
+    "EBUSY": "Device or resource busy", "EPERM": "Operation not permitted", "ENOSYS": "Function not implemented",
 }  # fmt: skip
 """strerror(3) of the errors that occur here (glibc and musl agree on these)."""
 

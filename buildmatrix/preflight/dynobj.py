@@ -151,6 +151,10 @@ class DynamicObject:
     def required(self, tag: int) -> int:
         """The address that a tag holds. Raises Fault where it is absent: the loader follows a null pointer."""
         address = self.address_of(tag)
+        if address is None and self.musl:
+            if self.dynamic_address is None:
+                raise Fault("SIGSEGV", 0)
+            return self.bias  # musl takes a tag that is absent for zero
         if address is None:
             raise Fault("SIGSEGV", 8)
         return address
@@ -245,7 +249,7 @@ class DynamicObject:
         """The raw version index of a symbol, or None where there is no table."""
         if self._versym is None:
             return None
-        return int.from_bytes(self.space.read(self._versym + 2 * index, 2), self._endian)
+        return int.from_bytes(self.space.read((self._versym + 2 * index) & self.layout.mask, 2), self._endian)
 
     @property
     def _endian(self) -> Literal["little", "big"]:
@@ -307,16 +311,18 @@ class DynamicObject:
         if not index:
             return
         nbuckets, symoffset, bloom, _, start = self._gnu_hash or (0, 0, 0, 0, 0)
-        chain = start + bloom * self.layout.word + nbuckets * 4 - symoffset * 4
+        chain = start + bloom * self.layout.word + nbuckets * 4
+        # glibc subtracts symoffset from a pointer, musl from the index, in 32 bits
+        at = (chain + 4 * (index - symoffset & 0xFFFFFFFF if self.musl else index - symoffset)) & self.layout.mask
         while True:
-            value = int.from_bytes(self.space.read(chain + index * 4, 4), self._endian)
+            value = int.from_bytes(self.space.read(at, 4), self._endian)
             if (value ^ gnu) >> 1 == 0:
                 symbol = self.symbol(index)
                 if admitted(symbol) and self.string(symbol.name) == name:
                     yield symbol
             if value & 1:
                 return
-            index += 1
+            index, at = index + 1, at + 4
 
     def _sysv_candidates(self, name: bytes, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
         address = self.address_of(DT_HASH) or 0

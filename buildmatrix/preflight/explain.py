@@ -8,7 +8,7 @@ from dataclasses import replace
 from buildmatrix import arch
 from buildmatrix.facts import Facts, GoInfo
 from buildmatrix.host import Handler, Host
-from buildmatrix.preflight import libc, rundata, script_run, startup
+from buildmatrix.preflight import confined, libc, rundata, script_run, startup
 from buildmatrix.preflight.absent import interpreter_cause
 from buildmatrix.preflight.context import Libraries, Start
 from buildmatrix.preflight.covered import lost_rights
@@ -51,6 +51,7 @@ class Judge:
         return trail.verdict(Stop(trail.stage, trail.cause))
 
     def _follow(self, command: Command, trail: _Trail, depth: int) -> None:
+        confined.may_execute(self.host, command.path)
         process, host = execve(self.view, self.host, command), self.host
         trail.evidence = list(process.evidence)
         if isinstance(process, Emulated):
@@ -111,6 +112,8 @@ class Judge:
         elif isinstance(loader, libc.Musl):
             from buildmatrix.preflight.musl import MuslStart
 
+            path = start.process.executable.path
+            start.depends += confined.may_start(start.host, confined.MUSL, path, printer="musl", loader=True)
             MuslStart(start, loader, mapped).run()
         else:
             self._no_loader(mapped)
@@ -118,10 +121,18 @@ class Judge:
     def _under_glibc(self, start: Start, loader: libc.Glibc, mapped: Mapped) -> None:
         from buildmatrix.preflight.glibc import GlibcStart
         from buildmatrix.preflight.lazy import lazy_calls
-        from buildmatrix.preflight.opened import dlopen_argument
+        from buildmatrix.preflight.opened import dlopen_argument, imports
 
+        path = start.process.executable.path
+        start.depends += confined.may_start(start.host, confined.GLIBC, path, printer="glibc", loader=True)
         glibc = GlibcStart(start, loader, mapped)
         glibc.run()
+        if (
+            glibc.version >= (2, 34)
+            and imports(glibc.main.object, b"pthread_create")
+            and go_info(start.process.main.image)
+        ):
+            confined.go_threads(start.host, path)
         self._program_system(start)
         lazy_calls(glibc)
         dlopen_argument(glibc)
@@ -179,12 +190,16 @@ class Judge:
     def _program(self, image: Image, host: Host, trail: _Trail) -> None:
         self._missing_pages(image, host)
         go = go_info(image)
+        static = trail.start is None or trail.start.process.interpreter is None
+        calls = confined.GO if go is not None else confined.STATIC
+        if static:
+            trail.depends.extend(confined.may_start(host, calls, image.path, printer="", loader=False))
         if go is not None:
             startup.go_system(image.path, go)
             trail.depends.extend(startup.go_level(image.path, go, host))
             trail.depends.extend(rundata.go_data(image, self.view))
             self._spawned(image, trail)
-        elif trail.start is None or trail.start.process.interpreter is None:
+        elif static:
             trail.depends.extend(rundata.arm64_code(image, host))
 
     def _spawned(self, image: Image, trail: _Trail) -> None:

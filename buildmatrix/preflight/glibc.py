@@ -10,6 +10,7 @@ from __future__ import annotations
 from buildmatrix.preflight import blame, glibc_tls
 from buildmatrix.preflight.binding import BadType, Binder, Broken, Undefined, Unversioned
 from buildmatrix.preflight.context import Start, rtld_strerror
+from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_FILTER, DT_RUNPATH, DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_dynamic import (
@@ -94,7 +95,9 @@ class GlibcStart:
     def _hangs_on(self) -> None:
         """What the objects' bytes leave open."""
         for item in self.loaded:
-            unsure = item.object.unsure or item.object.space.tainted and f"{item.object.path}: what the loader wrote there"
+            unsure = (
+                item.object.unsure or item.object.space.tainted and f"{item.object.path}: what the loader wrote there"
+            )
             if unsure and unsure not in self.start.depends:
                 self.start.depends.append(unsure)
 
@@ -159,8 +162,16 @@ class GlibcStart:
         read_dynamic(program, self.version)
         read_soname(program)
         read_hash(program)
+        self._paths(program)
         set_debug(program)
+        if any(tag in (DT_AUXILIARY, DT_FILTER) for tag, _ in program.entries):
+            program.unsure = f"{program.path}: what a program that is a filter does to the list of its objects"
         mark_written(program, moved=True)
+
+    @staticmethod
+    def _paths(program: DynamicObject) -> None:
+        """_dl_init_paths reads the program's DT_RUNPATH, else its DT_RPATH."""
+        _ = program.runpath if DT_RUNPATH in program.tags else program.rpath
 
     # ISA level.
 

@@ -19,9 +19,7 @@ def has_tls(item: Loaded) -> bool:
     return any(phdr.type == PT_TLS and phdr.memsz for phdr in item.object.phdrs)
 
 
-def consequence(
-    where: Loaded, reference: Reference, provider: Loaded | None, symbol: Symbol | None
-) -> Failure | None:
+def consequence(where: Loaded, reference: Reference, provider: Loaded | None, symbol: Symbol | None) -> Failure | None:
     """The failure that follows from what was found, or None; x86-64's, the others' have no such traps."""
     if where.object.header.machine != EM_X86_64:
         return None
@@ -64,7 +62,11 @@ def said(where: Loaded, reference: Reference, provider: Loaded | None, symbol: S
         larger = symbol is not None and reference.named and symbol.size > reference.size
         return [f"Symbol `{name}' has different size in shared object, consider re-linking"] if larger else []
     if reference.type == PC32:
-        return [f"Symbol `{name}' causes overflow in R_X86_64_PC32 relocation"] if _far(where, reference, provider, symbol) else []
+        return (
+            [f"Symbol `{name}' causes overflow in R_X86_64_PC32 relocation"]
+            if _far(where, reference, provider, symbol)
+            else []
+        )
     value = reference.addend + (symbol.size if reference.type == SIZE32 and symbol else 0)
     if reference.type == R_32 and symbol is not None and provider is not None:
         value += symbol.value + _load_address(provider, symbol)

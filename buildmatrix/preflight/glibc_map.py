@@ -184,7 +184,9 @@ class LibraryMapper:
         place = library.path
         limit = TOO_FAR if self.layout.bits == 64 else 1 << 32
         if not length or room >= limit or first.offset + length >= 1 << 63:
-            raise LoadError(name, FAILED, place=place, why=f"its segments span {length:#x} bytes, aligned to {align:#x}")
+            raise LoadError(
+                name, FAILED, place=place, why=f"its segments span {length:#x} bytes, aligned to {align:#x}"
+            )
         if room > limit >> 1 or first.offset + length > FILE_LIMIT:
             library.unsure = f"{place}: how much room the address space has"
         if first.prot & 2 and length >= MEMORY_FAILS:
@@ -196,9 +198,7 @@ class LibraryMapper:
         first, last = commands[0], commands[-1]
         if last.start < first.end:
             why = f"the last segment, at {last.start:#x}, begins before the first one ends, at {first.end:#x}"
-            raise LoadError(
-                name, "ELF load command address/offset not page-aligned", place=library.path, why=why
-            )
+            raise LoadError(name, "ELF load command address/offset not page-aligned", place=library.path, why=why)
         if last.start > first.end:
             if last.start > room[1]:
                 text = "cannot change memory protections"
@@ -253,8 +253,10 @@ class LibraryMapper:
                 text = "cannot change memory protections"
                 raise LoadError("", text, place=library.path, why=f"nothing is mapped at {zero:#x}",
                                 depends=f"what is mapped next to {library.path}")  # fmt: skip
-            space.clear(zero, end, force=True)
-            space.protect(space.down(zero), space.down(zero) + self.page, command.prot)
+            page = space.down(zero)
+            space.protect(page, page + self.page, command.prot | 2)
+            space.clear(zero, end)
+            space.protect(page, page + self.page, command.prot)
             return
         space.clear(zero, end)
 

@@ -390,7 +390,13 @@ class _Steps:
         if machine is not None:
             kind = CLASS_PLT if reloc.type in machine.plt else CLASS_COPY if reloc.type == machine.copy else 0
             bad = -1 if reloc.type in machine.known else reloc.type
-        common = {"type": reloc.type, "place": reloc.offset, "addend": reloc.addend, "failure": failure, "bad_type": bad}
+        common = {
+            "type": reloc.type,
+            "place": reloc.offset,
+            "addend": reloc.addend,
+            "failure": failure,
+            "bad_type": bad,
+        }
         if symbol.binding == STB_LOCAL or symbol.other & 3 in (1, 2):
             return Reference(own=symbol, kind=kind, **common)  # type: ignore[arg-type]
         wanted = self._wanted(reloc.symbol)

@@ -9,13 +9,14 @@ the message.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from posixpath import normpath
 
 from buildmatrix.facts import Kind
 from buildmatrix.preflight import ldcache
 from buildmatrix.preflight.context import Start, open_read
-from buildmatrix.preflight.dynobj import DF_1_NODEFLIB, DynamicObject
+from buildmatrix.preflight.dynobj import DF_1_NODEFLIB, DT_RUNPATH, DynamicObject
 from buildmatrix.preflight.glibc_open import SKIP_CLASS, verify
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Blob
@@ -178,27 +179,23 @@ class Search:
         self._runs[(text, who.origin)] = result
         return result
 
-    def runs(self, who: Loaded, program: Loaded) -> list[tuple[str, tuple[str, ...]]]:
-        """The directory lists before the cache, in order, each with the rule's name."""
-        lists: list[tuple[str, tuple[str, ...]]] = []
-        if who.object.runpath is None:
+    def runs(self, who: Loaded, program: Loaded) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The directory lists before the cache, in order, each with the rule's name; none is read before its turn."""
+        if DT_RUNPATH not in who.object.tags:
             node: Loaded | None = who
             seen = False
             while node is not None:
-                if node.object.rpath and node.object.runpath is None:
-                    lists.append(
-                        (f"RPATH of {node.name or 'the program'}", self.directories(node.object.rpath, ":", node))
-                    )
+                if DT_RUNPATH not in node.object.tags and node.object.rpath:
+                    yield f"RPATH of {node.name or 'the program'}", self.directories(node.object.rpath, ":", node)
                     seen = seen or node.is_main
                 node = node.loader
-            if not seen and program.object.rpath and program.object.runpath is None:
-                lists.append(("RPATH of the program", self.directories(program.object.rpath, ":", program)))
+            if not seen and DT_RUNPATH not in program.object.tags and program.object.rpath:
+                yield "RPATH of the program", self.directories(program.object.rpath, ":", program)
         path = self.start.env.get("LD_LIBRARY_PATH", "")
         if path and not self.secure:
-            lists.append(("LD_LIBRARY_PATH", self.directories(path, ":;", program)))
+            yield "LD_LIBRARY_PATH", self.directories(path, ":;", program)
         if who.object.runpath:
-            lists.append((f"RUNPATH of {who.name or 'the program'}", self.directories(who.object.runpath, ":", who)))
-        return lists
+            yield f"RUNPATH of {who.name or 'the program'}", self.directories(who.object.runpath, ":", who)
 
     # The search.
 

@@ -31,6 +31,9 @@ def allocate(started: GlibcStart) -> None:
         tls = segment(item)
         if tls is None:
             continue
+        if tls.memsz >> 62:
+            started.start.depends.append("what comes of a size of thread-local storage that wraps around")
+            return
         if not tls.align:
             if started.start.host.arch != "amd64":
                 started.start.depends.append(f"{item.object.path}: its TLS alignment is 0")
@@ -50,7 +53,9 @@ def allocate(started: GlibcStart) -> None:
         raise Stop(
             Stage.LOADER,
             "bad-elf",
-            Evidence(place=started.main.object.path, text=f"its modules ask for {size:#x} bytes of thread-local storage"),
+            Evidence(
+                place=started.main.object.path, text=f"its modules ask for {size:#x} bytes of thread-local storage"
+            ),
             exit_status=127,
             message="cannot allocate TLS data structures for initial thread",
             fix="link the file again",

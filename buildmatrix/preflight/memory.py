@@ -243,7 +243,16 @@ class AddressSpace:
 
     def string(self, address: int, limit: int = 65536) -> bytes:
         """The NUL-terminated string at `address`, without its NUL. Raises Fault."""
-        window = self._window(address, 1) if not self._written else None
+        found = self._string(address, limit)
+        area = self.find(address)
+        if area is not None and area.prot == EXECUTE_ONLY:
+            raise Fault("SIGSEGV", address, unsure=True)
+        if self._written:
+            self._taint(address, len(found) + 1)
+        return found
+
+    def _string(self, address: int, limit: int) -> bytes:
+        window = self._window(address, 1)
         if window is not None:
             at = address - window[0]
             end = window[1].find(b"\0", at, at + limit)
@@ -252,7 +261,7 @@ class AddressSpace:
         found = b""
         while len(found) < limit:
             take = min(self.down(address) + self.page - address, 256)
-            chunk = self.read(address, take)
+            chunk = self.fetch(address, take)
             end = chunk.find(b"\0")
             if end >= 0:
                 return found + chunk[:end]

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildmatrix.host import Host
@@ -25,10 +26,11 @@ from buildmatrix.preflight.rootfs import DirectoryRoot
 from buildmatrix.preflight.running import running
 from buildmatrix.preflight.verdict import Stop
 from buildmatrix.preflight.walk import Credentials, View
-from tests.difftest import loaders, seeds
+from tests.difftest import fixtures, loaders, seeds
 from tests.difftest.mutate import Mutant, any_mutant
 
 BATCH = 500
+MOST_SHOWN = 40
 UID = 1000
 
 
@@ -86,8 +88,10 @@ def build_executor(folder: Path) -> Path:
     return program
 
 
-def run_batch(program: Path, root: Path, host: Host, mutants: list[Mutant]) -> list[tuple[Mutant, str, str]]:
-    """Predict and execute; the disagreements as mutant, prediction, observation."""
+def run_batch(
+    program: Path, root: Path, host: Host, mutants: list[Mutant]
+) -> tuple[int, list[tuple[Mutant, str, str]]]:
+    """Predict and execute; how many are uncertain, and the disagreements as mutant, prediction, observation."""
     names = []
     for index, mutant in enumerate(mutants):
         place = root / f"m{index}"
@@ -105,12 +109,13 @@ def run_batch(program: Path, root: Path, host: Host, mutants: list[Mutant]) -> l
     )
     seen = done.stdout.splitlines()
     view = DirectoryRoot(root)
-    wrong = []
+    wrong, uncertain = [], 0
     for name, mutant, observed in zip(names, mutants, seen, strict=True):
         predicted = predict(view, host, name)
+        uncertain += predicted is None
         if predicted is not None and not (observed == predicted or (predicted == "S" and observed.startswith("S "))):
             wrong.append((mutant, predicted, observed))
-    return wrong
+    return uncertain, wrong
 
 
 def main() -> int:
@@ -127,32 +132,79 @@ def main() -> int:
         program = build_executor(folder)
         root = folder / "root"
         root.mkdir()
-        if arguments.stage == "execve":
-            wrong = fuzz_execve(program, root, rng, arguments.mutants)
-        else:
-            setting = loaders.furnish(root, arguments.stage)
-            wrong = loaders.run_batch(program, setting, rng, arguments.mutants)
-    for index, (data, story) in enumerate(wrong):
-        if index < 40:
+        if arguments.stage != "execve":
+            return loader_stage(program, root, rng, arguments)
+        tally = fuzz_execve(program, root, rng, arguments.mutants)
+    for index, (mutant, story) in enumerate(tally.wrong):
+        if index < MOST_SHOWN:
             sys.stdout.write(story + "\n")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
-            (arguments.keep / f"{arguments.stage}-{arguments.seed}-{index}.bin").write_bytes(data)
-    sys.stdout.write(f"{arguments.mutants} mutants, {len(wrong)} predicted wrongly\n")
-    return 1 if wrong else 0
+            (arguments.keep / f"execve-{arguments.seed}-{index}.bin").write_bytes(mutant.data)
+    sys.stdout.write(tally.words() + "\n")
+    return 1 if tally.wrong else 0
 
 
-def fuzz_execve(program: Path, root: Path, rng: random.Random, count: int) -> list[tuple[bytes, str]]:
-    """Mutants of executables and scripts; the disagreements as bytes and a story."""
+def loader_stage(program: Path, root: Path, rng: random.Random, arguments: argparse.Namespace) -> int:
+    """The glibc or musl stage; the exit status."""
+    tally = loaders.fuzz(program, root, arguments.stage, rng, arguments.mutants)
+    for outcome in tally.wrong[:MOST_SHOWN]:
+        sys.stdout.write(outcome.story + "\n")
+        fixture = fixtures.recorded(arguments.stage, outcome)
+        if arguments.keep and fixture is not None:
+            sys.stdout.write(f"kept: {fixtures.keep(arguments.keep, fixture)}\n")
+    sys.stdout.write(tally.words() + "\n")
+    return 1 if tally.wrong else 0
+
+
+@dataclass(slots=True)
+class ExecveTally:
+    """What a run of the execve stage counted; `wrong` holds the smallest mutants found, and their stories."""
+
+    mutants: int = 0
+    uncertain: int = 0
+    wrong: list[tuple[Mutant, str]] = field(default_factory=list)
+
+    def words(self) -> str:
+        """The summary."""
+        share = 100 * self.uncertain / max(self.mutants, 1)
+        return (
+            f"{self.mutants} mutants, {len(self.wrong)} predicted wrongly\n{self.uncertain} uncertain ({share:.1f} %)"
+        )
+
+
+def fuzz_execve(program: Path, root: Path, rng: random.Random, count: int) -> ExecveTally:
+    """Mutants of executables and scripts."""
     host = running()
     furnish(root)
-    wrong = []
-    while count > 0:
-        mutants = [any_mutant(rng) for _ in range(min(count, BATCH))]
-        count -= len(mutants)
-        for mutant, predicted, observed in run_batch(program, root, host, mutants):
-            wrong.append((mutant.data, f"{mutant.story}: predicted {predicted}, observed {observed}"))
-    return wrong
+    tally = ExecveTally()
+    while tally.mutants < count:
+        mutants = [any_mutant(rng) for _ in range(min(count - tally.mutants, BATCH))]
+        tally.mutants += len(mutants)
+        uncertain, wrong = run_batch(program, root, host, mutants)
+        tally.uncertain += uncertain
+        for mutant, predicted, observed in wrong:
+            least = minimised(program, root, host, mutant)
+            tally.wrong.append((least, f"{least.story}: predicted {predicted}, observed {observed}"))
+    return tally
+
+
+def minimised(program: Path, root: Path, host: Host, mutant: Mutant) -> Mutant:
+    """The mutant with as many bytes as possible those of the seed it is nearest to, while it is still predicted wrongly."""
+    plain = [seeds.static().build(), seeds.static_pie().build(), seeds.dynamic().build()]
+    seed = min(plain, key=lambda data: sum(one != two for one, two in zip(data, mutant.data, strict=False)))
+    size = 64
+    while size:
+        at = 0
+        while at < min(len(seed), len(mutant.data)):
+            data = mutant.data[:at] + seed[at : at + size] + mutant.data[at + size :]
+            smaller = replace(mutant, data=data[: len(mutant.data)])
+            if smaller.data != mutant.data and run_batch(program, root, host, [smaller])[1]:
+                mutant = smaller
+            at += size
+        size //= 4
+    left = [at for at, (one, two) in enumerate(zip(seed, mutant.data, strict=False)) if one != two]
+    return replace(mutant, story=f"{mutant.story} (bytes that matter: {[hex(at) for at in left[:16]]})")
 
 
 if __name__ == "__main__":

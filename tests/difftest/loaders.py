@@ -7,6 +7,7 @@ never run. A verdict that says that it depends on something is counted apart.
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 import shutil
@@ -43,11 +44,12 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One mutant with what was predicted and what was seen (a line of the executor)."""
+    """One mutant with what was predicted and what was seen (a line of the executor); `folders` hold it and its seed."""
 
     mutant: Mutant
     verdict: Verdict
     observed: str
+    folders: tuple[str, str] = ("", "")
 
     @property
     def story(self) -> str:
@@ -96,7 +98,8 @@ class Tally:
         seen = ", ".join(f"{kinds.get(kind, kind)} {count}" for kind, count in self.seen.most_common())
         why = "; ".join(f"{count} {reason.strip()}" for reason, count in self.why.most_common(6))
         return (
-            f"{self.mutants} mutants, {len(self.wrong)} predicted wrongly; {self.uncertain} uncertain ({share:.1f} %), "
+            f"{self.mutants} mutants, {len(self.wrong)} predicted wrongly\n"
+            f"{self.uncertain} uncertain ({share:.1f} %), "
             f"likeliest outcome right in {self.likely}; {self.intact_uncertain} of {self.intact} intact ones uncertain\n"
             f"seen: {seen}\nuncertain: {why or 'none'}"
         )
@@ -107,12 +110,12 @@ def agrees(verdict: Verdict, observed: str) -> bool:
     what, number, text = (*observed.split(" ", 2), "", "")[:3]
     if verdict.stage is Stage.EXECVE:
         kind, value = ("K", verdict.signal) if verdict.signal else ("E", verdict.errno)
-        return what == kind and number == str(getattr(__import__("errno"), value or "", None) or _signal(value))
+        return what == kind and number == str(getattr(errno, value or "", None) or _signal(value))
     if verdict.stage is not Stage.LOADER:
         return what == "L" and _same_words(verdict.warnings, text)
     if verdict.signal is not None:
         return what == "D" and int(number) == _signal(verdict.signal)
-    message = (verdict.message or "").replace("\n", "|")
+    message = (verdict.message or "").replace("\n", "|").replace("\r", "?")
     return what == "X" and int(number) == verdict.exit and bool(message) and message in text
 
 
@@ -122,7 +125,9 @@ def _signal(name: str | None) -> int:
 
 def _same_words(warnings: tuple[str, ...], text: str) -> bool:
     said = [line for line in text.split("|") if line]
-    return len(said) == len(warnings) and all(warning.replace("\n", "|") in line for warning, line in zip(warnings, said, strict=True))
+    return len(said) == len(warnings) and all(
+        warning.replace("\n", "|") in line for warning, line in zip(warnings, said, strict=True)
+    )
 
 
 class Bench:
@@ -180,7 +185,13 @@ class Bench:
             view = View(root=DirectoryRoot(self.root), who=Credentials(uid=UID, gid=UID), proc=False)
             judge = Judge(view, self.host)
             for mutant, command in zip(mutants, commands, strict=True):
-                yield Outcome(mutant=mutant, verdict=judge.judge(command), observed=self._execute(command))
+                here, _, shared = command.env["LD_LIBRARY_PATH"].partition(":")
+                yield Outcome(
+                    mutant=mutant,
+                    verdict=judge.judge(command),
+                    observed=self._execute(command),
+                    folders=(here, shared),
+                )
 
     def _place(self, folder: Path, mutant: Mutant) -> Command:
         folder.mkdir()
@@ -245,8 +256,7 @@ def fuzz(program: Path, root: Path, stage: str, rng: random.Random, count: int) 
             for outcome in bench.run(bench.mutants(rng, min(BATCH, count - tally.mutants))):
                 tally.add(outcome)
         tally.wrong = [
-            bench.minimised(outcome) if index < MOST_MINIMISED else outcome
-            for index, outcome in enumerate(tally.wrong)
+            bench.minimised(outcome) if index < MOST_MINIMISED else outcome for index, outcome in enumerate(tally.wrong)
         ]
     finally:
         bench.close()
