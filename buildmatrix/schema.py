@@ -155,7 +155,7 @@ FLEET = (
         pattern=re.compile(r"[a-z0-9_]+"), shape="a name such as lse"),
     Key(name="binfmt", kind="strings", doc="Emulators that binfmt_misc starts.",
         pattern=re.compile(r"[a-z0-9_-]+"), shape="a name such as qemu-aarch64"),
-    Key(name="seccomp", kind="string", doc="The seccomp profile: docker, unconfined, or the path of a JSON file in Docker's form.",
+    Key(name="seccomp", kind="string", doc="The seccomp profile: docker, unconfined, or a JSON file's path.",
         pattern=re.compile(r"[A-Za-z0-9._/-]+"), shape="docker, unconfined or a path"),
     Key(name="stack", kind="integer", doc="The limit of the stack in bytes."),
     Key(name="mmap-min-addr", kind="integer", doc="The sysctl vm.mmap_min_addr."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from buildmatrix.preflight.dynobj import DF_SYMBOLIC, DT_FLAGS, DT_SYMBOLIC, STT_IFUNC, STT_TLS, Symbol
 from buildmatrix.preflight.glibc_effects import called, consequence, said
-from buildmatrix.preflight.glibc_relocs import (
+from buildmatrix.preflight.glibc_machines import (
     CLASS_COPY,
     CLASS_PLT,
     SHN_ABS,

@@ -17,6 +17,9 @@ from buildmatrix.preflight.verdict import Evidence, Stage, Stop, refused
 from buildmatrix.seccomp import Answer
 
 FIX = "allow the call in the seccomp profile"
+GO_ABORTS = 2
+"""Go's runtime handles its own SIGABRT: it prints every stack and exits with this."""
+
 THREAD = {0: 0x50F00}
 """clone(2)'s flags of Go's newosproc: VM, FS, FILES, SIGHAND, SYSVSEM, THREAD."""
 
@@ -83,7 +86,7 @@ STATIC = (Call(name="arch_prctl", arches=("amd64",), signal="SIGSEGV", always=Fa
 """What static programs of either C library call; how they end is their own affair."""
 
 
-def may_execute(host: Host, path: str) -> None:
+def may_execute(host: Host) -> None:
     """The filter's answer to execve itself. Raises Stop."""
     profile = seccomp.load(host.seccomp)
     if profile is None:
@@ -138,7 +141,7 @@ def _ends(profile: str, call: Call, answer: Answer, printer: str, loader: bool, 
 
 
 def go_threads(host: Host, path: str) -> None:
-    """pthread_create of glibc 2.34 and later: clone3, and clone only where that is answered with ENOSYS. Raises Stop."""
+    """pthread_create of glibc 2.34 and later: clone3, and clone only where that gives ENOSYS. Raises Stop."""
     profile = seccomp.load(host.seccomp)
     if profile is None:
         return
@@ -147,13 +150,11 @@ def go_threads(host: Host, path: str) -> None:
         return
     evidence = Evidence(place=profile.name, text=f"the seccomp profile answers clone3 with {answer.name}")
     depends = (f"whether {path} starts a thread",) if answer.open else ()
+    fix = "let the profile answer clone3 with ENOSYS, so that clone is tried"
+    if answer.signal:
+        raise Stop(Stage.RUNTIME_SIGNAL, "seccomp", evidence, signal=answer.signal, fix=fix, depends=depends)
     words = STRERROR.get(answer.name, answer.name)
+    message = f"runtime/cgo: pthread_create failed: {words}"
     raise Stop(
-        Stage.RUNTIME_SIGNAL,
-        "seccomp",
-        evidence,
-        signal=answer.signal or "SIGABRT",
-        message=None if answer.signal else f"runtime/cgo: pthread_create failed: {words}",
-        fix="let the profile answer clone3 with ENOSYS, so that clone is tried",
-        depends=depends,
+        Stage.RUNTIME_EXIT, "seccomp", evidence, exit_status=GO_ABORTS, message=message, fix=fix, depends=depends
     )

@@ -6,15 +6,14 @@ cannot be read raises Fault, which is the signal that the loader itself would ge
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from buildmatrix.preflight.elfimage import EM_X86_64, PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
-from buildmatrix.preflight.memory import AddressSpace, Blob, Endless, Fault
-from buildmatrix.preflight.symhash import sysv_hash
+from buildmatrix.preflight.elfimage import PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
+from buildmatrix.preflight.hashtable import HashTable
+from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 from buildmatrix.preflight.versiontables import VersionDef, VersionNeed, walk_definitions, walk_needs
 
 DT_NEEDED, DT_PLTRELSZ, DT_PLTGOT, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 3, 4, 5, 6, 7, 8
@@ -29,7 +28,6 @@ STT_TLS, STT_IFUNC = 6, 10
 MAX_DYNAMIC = 1 << 16
 MUSL_DYN_CNT = 37
 MAX_TABLE = 1 << 27
-MOST_CHAIN = 1 << 16
 
 
 class Symbol(NamedTuple):
@@ -103,6 +101,11 @@ class DynamicObject:
         self.musl = False
         self.matches: dict[object, Symbol | None] = {}
         self.references: dict[str, tuple[object, ...]] = {}
+
+    @property
+    def open_question(self) -> str:
+        """What this object's bytes leave open, or nothing."""
+        return self.unsure or (f"{self.path}: what the loader wrote there" if self.space.tainted else "")
 
     def headers_in_memory(self, address: int, count: int) -> None:
         """Where the loader finds the program headers once the file is mapped. Raises Fault."""
@@ -251,97 +254,25 @@ class DynamicObject:
             return None
         return int.from_bytes(self.space.read((self._versym + 2 * index) & self.layout.mask, 2), self._endian)
 
+    def number(self, address: int, size: int) -> int:
+        """An unsigned number of `size` bytes in memory. Raises Fault."""
+        return int.from_bytes(self.space.read(address & self.layout.mask, size), self._endian)
+
     @property
     def _endian(self) -> Literal["little", "big"]:
         return "little" if self.layout.order == "<" else "big"
 
     @cached_property
-    def _gnu_hash(self) -> tuple[int, int, int, int, int] | None:
-        address = self.address_of(DT_GNU_HASH)
-        if address is None:
-            return None
-        nbuckets, symoffset, bloom, shift = self.layout.unpack("IIII").unpack(self.space.read(address, 16))
-        return nbuckets, symoffset, bloom, shift & 31, address + 16
-
-    @cached_property
-    def _gnu_bloom(self) -> tuple[int, ...]:
-        hashed = self._gnu_hash
-        if hashed is None or not 0 < hashed[2] <= MAX_TABLE // 8:
-            return ()
-        return self.layout.unpack(f"{hashed[2]}P").unpack(self.space.read(hashed[4], hashed[2] * self.layout.word))
-
-    @cached_property
-    def _gnu_buckets(self) -> tuple[int, ...]:
-        hashed = self._gnu_hash
-        if hashed is None or not 0 < hashed[0] <= MAX_TABLE // 4:
-            return ()
-        address = hashed[4] + hashed[2] * self.layout.word
-        return self.layout.unpack(f"{hashed[0]}I").unpack(self.space.read(address, hashed[0] * 4))
+    def hash_table(self) -> HashTable:
+        """The symbols by name."""
+        return HashTable(self)
 
     def candidates(self, name: bytes, gnu: int, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
         """Symbols of this name in the order of the hash table. `gnu` is gnu_hash(name). Raises Fault, Endless.
 
         `admitted` is asked before a symbol's name is read.
         """
-        if self._gnu_hash is not None:
-            yield from self._gnu_candidates(name, gnu, admitted)
-        elif DT_HASH in self.tags:
-            yield from self._sysv_candidates(name, admitted)
-
-    def _gnu_first(self, gnu: int) -> int:
-        """The first symbol of a hash's chain; 0 where the Bloom filter or the bucket says that there is none."""
-        nbuckets, _, bloom, shift, start = self._gnu_hash or (0, 0, 0, 0, 0)
-        if not nbuckets and not self.musl:
-            return 0
-        at = gnu // self.layout.bits & (bloom - 1) & 0xFFFFFFFF
-        if at < bloom <= MAX_TABLE // 8:
-            word = self._gnu_bloom[at]
-        else:
-            word = self.layout.unpack("P").unpack(self.space.read(start + at * self.layout.word, self.layout.word))[0]
-        if not (word >> (gnu % self.layout.bits)) & (word >> ((gnu >> shift) % self.layout.bits)) & 1:
-            return 0
-        if not nbuckets:
-            raise Fault("SIGFPE" if self.header.machine == EM_X86_64 else "SIGSEGV", start)
-        if nbuckets > MAX_TABLE // 4:
-            raise Fault("SIGSEGV", start)
-        return self._gnu_buckets[gnu % nbuckets]
-
-    def _gnu_candidates(self, name: bytes, gnu: int, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
-        index = self._gnu_first(gnu)
-        if not index:
-            return
-        nbuckets, symoffset, bloom, _, start = self._gnu_hash or (0, 0, 0, 0, 0)
-        chain = start + bloom * self.layout.word + nbuckets * 4
-        # glibc subtracts symoffset from a pointer, musl from the index, in 32 bits
-        at = (chain + 4 * (index - symoffset & 0xFFFFFFFF if self.musl else index - symoffset)) & self.layout.mask
-        while True:
-            value = int.from_bytes(self.space.read(at, 4), self._endian)
-            if (value ^ gnu) >> 1 == 0:
-                symbol = self.symbol(index)
-                if admitted(symbol) and self.string(symbol.name) == name:
-                    yield symbol
-            if value & 1:
-                return
-            index, at = index + 1, at + 4
-
-    def _sysv_candidates(self, name: bytes, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
-        address = self.address_of(DT_HASH) or 0
-        word = struct.Struct(self.layout.order + "I")
-        nbuckets = word.unpack(self.space.read(address, 4))[0]
-        if not nbuckets:
-            if self.musl:
-                raise Fault("SIGFPE" if self.header.machine == EM_X86_64 else "SIGSEGV", address)
-            return
-        slot = address + 8 + 4 * (sysv_hash(name) % nbuckets)
-        index = word.unpack(self.space.read(slot & self.layout.mask, 4))[0]
-        for _ in range(MOST_CHAIN):
-            if not index:
-                return
-            symbol = self.symbol(index)
-            if admitted(symbol) and self.string(symbol.name) == name:
-                yield symbol
-            index = word.unpack(self.space.read((address + 8 + 4 * (nbuckets + index)) & self.layout.mask, 4))[0]
-        raise Endless(f"{self.path}: a chain of its hash table leads back into itself")
+        return self.hash_table.candidates(name, gnu, admitted)
 
     # Relocations.
 

@@ -51,7 +51,7 @@ class Judge:
         return trail.verdict(Stop(trail.stage, trail.cause))
 
     def _follow(self, command: Command, trail: _Trail, depth: int) -> None:
-        confined.may_execute(self.host, command.path)
+        confined.may_execute(self.host)
         process, host = execve(self.view, self.host, command), self.host
         trail.evidence = list(process.evidence)
         if isinstance(process, Emulated):

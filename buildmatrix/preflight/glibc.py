@@ -10,7 +10,7 @@ from __future__ import annotations
 from buildmatrix.preflight import blame, glibc_tls
 from buildmatrix.preflight.binding import BadType, Binder, Broken, Undefined, Unversioned
 from buildmatrix.preflight.context import Start, rtld_strerror
-from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_FILTER, DT_RUNPATH, DynamicObject
+from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_FILTER, DT_RUNPATH, DT_STRTAB, DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_dynamic import (
@@ -24,8 +24,9 @@ from buildmatrix.preflight.glibc_dynamic import (
     set_debug,
 )
 from buildmatrix.preflight.glibc_load import Loading
+from buildmatrix.preflight.glibc_machines import Failure, Reference, Wanted
 from buildmatrix.preflight.glibc_open import Crash, LoadError
-from buildmatrix.preflight.glibc_relocs import Failure, Reference, Wanted, references
+from buildmatrix.preflight.glibc_relocs import references
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.glibc_versions import check_versions
 from buildmatrix.preflight.isa import needed_isa
@@ -35,6 +36,7 @@ from buildmatrix.preflight.symhash import sysv_hash
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
 
 LIBC_SO = "libc.so.6"
+DT_AUDIT, DT_DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB
 INCONSISTENT = "Inconsistency detected by ld.so: "
 
 
@@ -95,9 +97,7 @@ class GlibcStart:
     def _hangs_on(self) -> None:
         """What the objects' bytes leave open."""
         for item in self.loaded:
-            unsure = (
-                item.object.unsure or item.object.space.tainted and f"{item.object.path}: what the loader wrote there"
-            )
+            unsure = item.object.open_question
             if unsure and unsure not in self.start.depends:
                 self.start.depends.append(unsure)
 
@@ -158,15 +158,24 @@ class GlibcStart:
         if named:
             program.space.string((named[-1].vaddr + program.bias) & program.layout.mask)
         if program.dynamic_address is None:
-            return
+            program.required(DT_STRTAB)
         read_dynamic(program, self.version)
         read_soname(program)
         read_hash(program)
         self._paths(program)
+        if self.version >= (2, 32):
+            self._audit(program)
         set_debug(program)
         if any(tag in (DT_AUXILIARY, DT_FILTER) for tag, _ in program.entries):
             program.unsure = f"{program.path}: what a program that is a filter does to the list of its objects"
         mark_written(program, moved=True)
+
+    @staticmethod
+    def _audit(program: DynamicObject) -> None:
+        """audit_list_add_dynamic_tag follows DT_STRTAB, whether or not there is anything to audit."""
+        program.required(DT_STRTAB)
+        if DT_AUDIT in program.tags or DT_DEPAUDIT in program.tags:
+            program.unsure = f"{program.path}: what the auditing libraries do that it asks for"
 
     @staticmethod
     def _paths(program: DynamicObject) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from buildmatrix.preflight.dynobj import Symbol
 from buildmatrix.preflight.elfimage import EM_X86_64, PT_TLS
-from buildmatrix.preflight.glibc_relocs import SHN_ABS, Failure, Reference, called, failed
+from buildmatrix.preflight.glibc_machines import SHN_ABS, Failure, Reference, failed
+from buildmatrix.preflight.glibc_relocs import called
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.memory import Fault
 

@@ -7,6 +7,7 @@ bias fail, and what may or may not overlap other mappings is said to be unsure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from buildmatrix.preflight.context import Libraries
 from buildmatrix.preflight.dynobj import DF_1_PIE, DynamicObject
@@ -166,7 +167,7 @@ class LibraryMapper:
         self._reserve(library, first, length, loads, name)
         room = (first.start, first.start + space.up(length))
         space.map(*room, first.prot, library.blob, first.offset)
-        if any(before.end != after.start for before, after in zip(commands, commands[1:], strict=False)):
+        if any(before.end != after.start for before, after in pairwise(commands)):
             self._holes(library, commands, room, name)
         for index, command in enumerate(commands):
             if index and command.end > command.start:

@@ -92,6 +92,7 @@ def _header_error(found: Found, blob: Blob, path: str, layout: Layout, header: H
             place=found.path,
             offset=header.phoff,
             why="its program headers lie past the end of the file",
+            depends="what lies before the loader's buffer" if header.phoff + size > layout.mask else "",
         )
 
 

@@ -153,7 +153,7 @@ class AddressSpace:
         return Fault("SIGSEGV", address, unsure)
 
     def store(self, address: int, length: int, force: bool = False) -> None:
-        """Whether `length` bytes can be written at `address`; `force` writes where anything is allowed. Raises Fault."""
+        """A write of `length` bytes at `address`; `force` writes where anything is allowed. Raises Fault."""
         for place in {address, address + length - 1}:
             area = self.find(place)
             if area is None or not (area.prot & 2 or (force and area.prot)):
@@ -218,7 +218,7 @@ class AddressSpace:
         return (area.start, data) if address + length <= end else None
 
     def read(self, address: int, length: int) -> bytes:
-        """`length` bytes at `address`. Raises Fault; unsure where only execution is allowed, which CPUs see differently."""
+        """`length` bytes at `address`. Raises Fault; unsure where only execution is allowed: CPUs differ."""
         area = self.find(address)
         if area is not None and area.prot == EXECUTE_ONLY:
             raise Fault("SIGSEGV", address, unsure=True)

@@ -92,9 +92,7 @@ class MuslStart:
     def _hangs_on(self) -> None:
         """What the objects' bytes leave open."""
         for item in self.loading.chain:
-            unsure = item.object.unsure
-            if not unsure and item.object.space.tainted:
-                unsure = f"{item.object.path}: what the loader wrote there"
+            unsure = item.object.open_question
             if unsure and unsure not in self.start.depends:
                 self.start.depends.append(unsure)
 

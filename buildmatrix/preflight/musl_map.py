@@ -14,7 +14,9 @@ TOO_FAR, MAY_FIT = 1 << 47, 1 << 38
 DT_TEXTREL = 22
 
 
-def map_library(blob: Blob, path: str, layout: Layout, page: int, noexec: bool) -> DynamicObject | str:
+def map_library(  # noqa: PLR0911  (one return for each of its own)
+    blob: Blob, path: str, layout: Layout, page: int, noexec: bool
+) -> DynamicObject | str:
     """musl's map_library: the object, or the errno that it fails with. Raises Fault."""
     head = blob.read(0, layout.ehsize)
     if len(head) < layout.ehsize:
@@ -114,7 +116,7 @@ def _segment(library: DynamicObject, phdr: Phdr, first: int, room: int) -> str:
     space, mask, prot = library.space, library.layout.mask, prot_of(phdr.flags)
     low = space.down(phdr.vaddr)
     high = space.up((phdr.vaddr + phdr.memsz) & mask) & mask
-    if low != first and high != low:
+    if low not in (first, high):
         failed = _refused(library, low, (high - low) & mask, space.down(phdr.offset), prot)
         if failed:
             return failed

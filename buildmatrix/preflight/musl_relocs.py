@@ -20,7 +20,7 @@ from buildmatrix.preflight.dynobj import (
 from buildmatrix.preflight.elfimage import PT_GNU_RELRO
 from buildmatrix.preflight.memory import Fault
 from buildmatrix.preflight.musl_load import MuslLoading
-from buildmatrix.preflight.musl_symbols import NEVER, TYPES, Dso, Types, find_definition, find_symbol, large_file_name
+from buildmatrix.preflight.musl_symbols import NEVER, TYPES, Dso, Types, find_definition, large_file_name
 from buildmatrix.preflight.symhash import gnu_hash
 from buildmatrix.preflight.verdict import Evidence
 

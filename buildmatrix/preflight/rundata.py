@@ -7,15 +7,14 @@ Both only make a verdict conditional.
 
 from __future__ import annotations
 
-import sys
-from array import array
-
 from buildmatrix.host import Host
+from buildmatrix.preflight.elfimage import PT_LOAD
 from buildmatrix.preflight.elfload import Image
 from buildmatrix.preflight.walk import Found, View, resolve
 
 _MOST_CODE = 16 << 20
 _MOST_FILE = 256 << 20
+PROGBITS, EXECINSTR = 1, 4
 
 _CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -62,11 +61,12 @@ def arm64_code(image: Image, host: Host) -> tuple[str, ...]:
     """Instruction groups in the code that this arm64 CPU lacks; whether they are reached, bytes do not tell."""
     if host.arch != "arm64" or host.features is None or image.layout.bits != 64 or {"lse", "sve"} <= host.features:
         return ()
+    from buildmatrix.preflight.groups_a64 import groups
+
     found: set[str] = set()
-    for phdr in image.phdrs:
-        if phdr.type == 1 and phdr.flags & 1 and phdr.filesz <= _MOST_CODE:
-            code = image.blob.read(phdr.offset, phdr.filesz & -4)
-            found |= _groups(code[: len(code) & -4])
+    for offset, size in _code(image):
+        code = image.blob.read(offset, min(size, _MOST_CODE) & -4)
+        found |= groups(code[: len(code) & -4])
     names = {"lse": "LSE atomics", "sve": "SVE"}
     return tuple(
         f"whether the {names[group]} instructions in its code are reached: the CPU has none"
@@ -74,14 +74,20 @@ def arm64_code(image: Image, host: Host) -> tuple[str, ...]:
     )
 
 
-def _groups(code: bytes) -> set[str]:
-    words = array("I", code)
-    if sys.byteorder == "big":
-        words.byteswap()
-    found = set()
-    for word in words:
-        if word & 0x1E000000 == 0x04000000:
-            found.add("sve")
-        elif word & 0x3F200C00 == 0x38200000 or word & 0x3FA07C00 == 0x08A07C00:
-            found.add("lse")
-    return found
+def _code(image: Image) -> tuple[tuple[int, int], ...]:
+    """Offsets and sizes of instructions: the executable sections where there are any, else the executable segments.
+
+    Linkers put read-only data into an executable segment, so sections are the better witness here; nothing
+    else hangs on them.
+    """
+    header, blob = image.header, image.blob
+    sections = []
+    if header.shentsize == 64 and 0 < header.shoff < blob.size:
+        table = blob.read(header.shoff, 64 * header.shnum)
+        for row in image.layout.unpack("IIQQQQIIQQ").iter_unpack(table[: len(table) // 64 * 64]):
+            _, kind, flags, _, offset, size, *_ = row
+            if kind == PROGBITS and flags & EXECINSTR and offset < blob.size:
+                sections.append((offset, min(size, blob.size - offset)))
+    if sections:
+        return tuple(sections)
+    return tuple((phdr.offset, phdr.filesz) for phdr in image.phdrs if phdr.type == PT_LOAD and phdr.flags & 1)

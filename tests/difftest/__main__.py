@@ -190,7 +190,7 @@ def fuzz_execve(program: Path, root: Path, rng: random.Random, count: int) -> Ex
 
 
 def minimised(program: Path, root: Path, host: Host, mutant: Mutant) -> Mutant:
-    """The mutant with as many bytes as possible those of the seed it is nearest to, while it is still predicted wrongly."""
+    """The mutant with as many bytes as possible set to those of the seed it is nearest to, still predicted wrongly."""
     plain = [seeds.static().build(), seeds.static_pie().build(), seeds.dynamic().build()]
     seed = min(plain, key=lambda data: sum(one != two for one, two in zip(data, mutant.data, strict=False)))
     size = 64

@@ -99,8 +99,8 @@ class Tally:
         why = "; ".join(f"{count} {reason.strip()}" for reason, count in self.why.most_common(6))
         return (
             f"{self.mutants} mutants, {len(self.wrong)} predicted wrongly\n"
-            f"{self.uncertain} uncertain ({share:.1f} %), "
-            f"likeliest outcome right in {self.likely}; {self.intact_uncertain} of {self.intact} intact ones uncertain\n"
+            f"{self.uncertain} uncertain ({share:.1f} %), likeliest outcome right in {self.likely}; "
+            f"{self.intact_uncertain} of {self.intact} intact ones uncertain\n"
             f"seen: {seen}\nuncertain: {why or 'none'}"
         )
 
