@@ -115,7 +115,7 @@ def _all(arguments: argparse.Namespace) -> int:
         if isinstance(item, Seen):
             if not arguments.json:
                 print(f"{item.commands} executables among {item.files} files, {bad} will not execute")
-            if not item.commands:
+            if not item.commands and not bad:
                 raise errors.NothingSelected(f"{judge.view.root.name}: holds no executable")
             continue
         bad += not item.runs

@@ -132,9 +132,9 @@ def _findings(cell: str, rule: str, subject: str, verdict: Verdict, place: str) 
     if fails:
         yield Finding(rule=rule, cell=cell, what=what, evidence=chain, why=seen, fix=verdict.fix)
     elif not verdict.certain:
-        yield _warning(cell, what, f"depends on {'; '.join(verdict.depends)}", seen, verdict.fix)
+        yield _warning(cell, what, words.plain(f"depends on {'; '.join(verdict.depends)}"), seen, verdict.fix)
     if verdict.warnings and not fails:
-        yield _warning(cell, f"{subject}{'; '.join(verdict.warnings)}, {place}", chain, seen, verdict.fix)
+        yield _warning(cell, words.plain(f"{subject}{'; '.join(verdict.warnings)}, {place}"), chain, seen, verdict.fix)
 
 
 def _warning(cell: str, what: str, evidence: str, why: str, fix: str) -> Finding:

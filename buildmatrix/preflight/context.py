@@ -15,6 +15,7 @@ from buildmatrix.host import Host
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_PHDR
 from buildmatrix.preflight.elfload import Mapped
+from buildmatrix.preflight.memory import Endless
 from buildmatrix.preflight.openexec import Process
 from buildmatrix.preflight.verdict import Evidence, Needed
 from buildmatrix.preflight.walk import MAY_READ, Failed, Found, View, permitted, resolve
@@ -39,6 +40,7 @@ def rtld_strerror(name: str) -> str:
 
 
 Key = tuple[tuple[int, int], int, str]
+MOST_ASKED = 100_000
 
 
 MUSL_STRERROR = {
@@ -76,6 +78,13 @@ class Start:
     depends: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     needed: list[Needed] = field(default_factory=list)
+    asked: int = 0
+
+    def ask(self) -> None:
+        """Count a file that the loader looks for. Raises Endless: names times directories may be any number."""
+        self.asked += 1
+        if self.asked > MOST_ASKED:
+            raise Endless("more files are looked for than can be followed")
 
     @property
     def program(self) -> str:

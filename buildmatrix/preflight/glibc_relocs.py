@@ -47,7 +47,7 @@ from buildmatrix.preflight.glibc_machines import (
 )
 from buildmatrix.preflight.memory import Fault
 
-MOST_ROWS, CHUNK = 1 << 22, 1 << 16
+MOST_ROWS, CHUNK, MOST_NAMED = 1 << 22, 1 << 16, 1 << 19
 
 
 def references(library: DynamicObject, lazy: bool, version: Version) -> tuple[Reference, ...]:
@@ -164,11 +164,18 @@ class _Steps:
                 self._store(where, word)
                 where += word
                 continue
-            bits = entry >> 1
-            for index in range(8 * word - 1):
-                if bits >> index & 1:
-                    self._store(where + index * word, word)
+            self._bitmap(where, entry >> 1)
             where += word * (8 * word - 1)
+
+    def _bitmap(self, where: int, bits: int) -> None:
+        """One bitmap of DT_RELR; between two places that are well in one area, all are."""
+        low, high = self.room
+        last = where + (bits.bit_length() - 1) * self.word - self.library.bias
+        if bits and low <= where - self.library.bias and last < high:
+            return
+        for index in range(8 * self.word - 1):
+            if bits >> index & 1:
+                self._plain((where + index * self.word - self.library.bias) & self.mask)
 
     def _store(self, address: int, length: int) -> None:
         self.space.store(address & self.mask, length, force=self.textrel)
@@ -291,6 +298,9 @@ class _Steps:
         except Fault as fault:
             failure = failed(fault, self.library)
         if failure is None and (reloc.symbol, reloc.type, slot) in self.seen:
+            return
+        if len(self.seen) >= MOST_NAMED:
+            self.library.unsure = f"{self.library.path}: it refers to more symbols than can be followed"
             return
         self.seen.add((reloc.symbol, reloc.type, slot))
         yield self._reference(reloc, slot, failure)

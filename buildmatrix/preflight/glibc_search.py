@@ -273,6 +273,7 @@ class Search:
         return self._exists[place]
 
     def _try(self, path: str, rule: str) -> Hit | None:
+        self.start.ask()
         found = open_read(self.view, path)
         if isinstance(found, Failed):
             self.errno = found.errno

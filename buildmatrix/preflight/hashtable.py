@@ -99,7 +99,7 @@ class HashTable:
         # glibc subtracts symoffset from a pointer, musl from the index, in 32 bits.
         skipped = (index - symoffset) & 0xFFFFFFFF if library.musl else index - symoffset
         at = (start + bloom * self.layout.word + nbuckets * 4 + 4 * skipped) & self.mask
-        while True:
+        for _ in range(MOST_CHAIN):
             value = library.number(at, 4)
             if (value ^ gnu) >> 1 == 0:
                 symbol = library.symbol(index)
@@ -108,6 +108,7 @@ class HashTable:
             if value & 1:
                 return
             index, at = index + 1, at + 4
+        raise Endless(f"{library.path}: a chain of its hash table goes on and on")
 
     def _sysv(self, name: bytes, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
         library = self.library

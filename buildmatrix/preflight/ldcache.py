@@ -8,7 +8,9 @@ entry whose strings lie outside is skipped as the loader skips it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 MAGIC_NEW = b"glibc-ld.so.cache1.1"
 MAGIC_OLD = b"ld.so-1.7.0"
@@ -17,6 +19,7 @@ HEADER_OLD, ENTRY_OLD = 16, 12
 HWCAP_EXTENSION = 1 << 62
 EXTENSION_MAGIC = 0xEAA42174
 TAG_GENERATOR, TAG_HWCAPS = 0, 1
+MOST_SECTIONS, MOST_HWCAPS = 64, 64
 
 FLAGS = {
     "amd64": 0x0303, "386": 0x0003, "arm64": 0x0A03, "arm": 0x0903, "s390x": 0x0403, "ppc64": 0x0503,
@@ -48,8 +51,33 @@ class Entry:
 class Cache:
     """A readable cache. `entries` keep the file's order, which the binary search relies on."""
 
-    entries: tuple[Entry | None, ...]
+    entries: Sequence[Entry | None]
     generator: str = ""
+
+
+class Rows(Sequence["Entry | None"]):
+    """The entries of a file, read when they are asked for: what a hostile file claims costs no memory."""
+
+    def __init__(self, count: int, at: Callable[[int], Entry | None]) -> None:
+        self._count = count
+        self._at = at
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Entry | None: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry | None]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry | None] | None:
+        if isinstance(index, slice):
+            start, stop, _ = index.indices(self._count)
+            return Rows(max(stop - start, 0), lambda number: self._at(start + number))
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._at(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +110,24 @@ def _read_new(data: bytes, start: int, order: str) -> Cache | Unusable:
     if flags & 3 not in (0, 2 if order == "<" else 3):
         return Unusable(why="it was written for the other byte order")
     names, generator = _extensions(data, start, order)
-    rows = []
-    limit = len(data) - start
-    for index in range(min(count, (limit - HEADER_NEW) // ENTRY_NEW)):
-        kind, key, value, _, hwcap = struct.unpack_from(order + "iIIIQ", data, start + HEADER_NEW + index * ENTRY_NEW)
+    row = struct.Struct(order + "iIIIQ")
+
+    def at(index: int) -> Entry | None:
+        kind, key, value, _, hwcap = row.unpack_from(data, start + HEADER_NEW + index * ENTRY_NEW)
         named = names.get(hwcap & 0xFFFFFFFF, "?") if hwcap >> 32 == HWCAP_EXTENSION >> 32 else ""
-        rows.append(_entry(data, start, key, value, kind & 0xFFFFFFFF, hwcap, named))
-    return Cache(entries=tuple(rows), generator=generator)
+        return _entry(data, start, key, value, kind & 0xFFFFFFFF, hwcap, named)
+
+    return Cache(entries=Rows(min(count, (len(data) - start - HEADER_NEW) // ENTRY_NEW), at), generator=generator)
 
 
 def _read_old(data: bytes, count: int, order: str) -> Cache:
     base = HEADER_OLD + count * ENTRY_OLD
-    rows = []
-    for index in range(count):
+
+    def at(index: int) -> Entry | None:
         kind, key, value = struct.unpack_from(order + "iII", data, HEADER_OLD + index * ENTRY_OLD)
-        rows.append(_entry(data, base, key, value, kind & 0xFFFFFFFF, 0, ""))
-    return Cache(entries=tuple(rows))
+        return _entry(data, base, key, value, kind & 0xFFFFFFFF, 0, "")
+
+    return Cache(entries=Rows(count, at))
 
 
 def _entry(data: bytes, base: int, key: int, value: int, flags: int, hwcap: int, hwcaps: str) -> Entry | None:
@@ -122,14 +152,14 @@ def _extensions(data: bytes, start: int, order: str) -> tuple[dict[int, str], st
     magic, count = struct.unpack_from(order + "II", data, offset)
     if magic != EXTENSION_MAGIC or count > (len(data) - offset - 8) // 16:
         return names, generator
-    for index in range(count):
+    for index in range(min(count, MOST_SECTIONS)):
         tag, _, at, size = struct.unpack_from(order + "IIII", data, offset + 8 + 16 * index)
         if at + size > len(data):
             continue
         if tag == TAG_GENERATOR:
-            generator = data[at : at + size].decode(errors="replace").rstrip("\0")
+            generator = data[at : at + min(size, 4096)].decode(errors="replace").rstrip("\0")
         elif tag == TAG_HWCAPS:
-            words = struct.unpack_from(f"{order}{size // 4}I", data, at)
+            words = struct.unpack_from(f"{order}{min(size // 4, MOST_HWCAPS)}I", data, at)
             names = {number: _string(data, word) for number, word in enumerate(words) if word < len(data)}
     return names, generator
 

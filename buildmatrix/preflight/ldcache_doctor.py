@@ -25,6 +25,8 @@ from buildmatrix.preflight.rootfs import Unreadable
 from buildmatrix.preflight.walk import Failed, Found, View, resolve
 
 MAX_LIBRARIES = 100_000
+MAX_TEXT = 64 << 20
+"""Bytes of entries that are examined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +105,7 @@ def examine(view: View) -> Report:
     problems: list[Problem] = []
     cache = _cache(view, problems)
     known = list(_libraries(view, present, problems))
-    entries = [entry for entry in cache.entries if entry is not None] if cache is not None else []
-    if cache is not None and len(entries) < len(cache.entries):
-        problems.append(Problem(kind="unusable", soname="", path=CACHE_PATH, why="entries point outside the file",
-                                fix="run ldconfig"))  # fmt: skip
+    entries = _entries(cache, problems) if cache is not None else []
     if present:
         used = _flags(present)
         problems += _stale(view, [entry for entry in entries if entry.flags in used])
@@ -138,6 +137,24 @@ def _cache(view: View, problems: list[Problem]) -> ldcache.Cache | None:
     why = cache.why if isinstance(cache, ldcache.Unusable) else ""
     problems.append(Problem(kind="unusable", soname="", path=CACHE_PATH, why=why, fix="run ldconfig"))
     return None
+
+
+def _entries(cache: ldcache.Cache, problems: list[Problem]) -> list[ldcache.Entry]:
+    """The entries that can be read, as many as memory is granted for."""
+    entries: list[ldcache.Entry] = []
+    why, room = "", MAX_TEXT
+    for entry in cache.entries:
+        if entry is None:
+            why = "entries point outside the file"
+            continue
+        room -= len(entry.key) + len(entry.value) + 256
+        if room < 0:
+            why = f"its {len(cache.entries)} entries are more than can be examined: {len(entries)} were"
+            break
+        entries.append(entry)
+    if why:
+        problems.append(Problem(kind="unusable", soname="", path=CACHE_PATH, why=why, fix="run ldconfig"))
+    return entries
 
 
 def _stale(view: View, entries: list[ldcache.Entry]) -> Iterator[Problem]:

@@ -170,7 +170,9 @@ class AddressSpace:
             page = area.end if area is not None and area.blob is None else self.down(page) + self.page
 
     def covers(self, start: int, end: int) -> bool:
-        """Whether every address in [start, end) is mapped."""
+        """Whether every address in [start, end) is mapped; a range that wraps around never is."""
+        if end < start:
+            return False
         while start < end:
             area = self.find(start)
             if area is None:

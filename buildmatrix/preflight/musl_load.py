@@ -155,6 +155,7 @@ class MuslLoading:
             place = f"{directory}/{name}"
             if len(place.encode(errors="surrogateescape")) >= 512:
                 continue
+            self.start.ask()
             found = open_read(self.start.view, place)
             if isinstance(found, Found):
                 return place

@@ -53,6 +53,7 @@ class _Relocator:
         self.types: Types = TYPES.get(loading.machine, NEVER)
         self.room = (0, 0)
         self.endless = False
+        self.unread: Fault | None = None
         self.textrel = 22 in item.object.tags and item is not loading.app
 
     def run(self) -> None:
@@ -61,7 +62,7 @@ class _Relocator:
         for table, size, entry in ((DT_JMPREL, DT_PLTRELSZ, plt), (DT_REL, DT_RELSZ, 2), (DT_RELA, DT_RELASZ, 3)):
             for row in self._rows(table, tags.get(size, 0), entry):
                 low, high = self.room
-                if row[1] == self.types.relative and low <= row[0] < high:
+                if self.unread is None and row[1] == self.types.relative and low <= row[0] < high:
                     continue
                 self._one(row)
         if self.version is not None and self.version >= (1, 2, 4) and self.item is not self.loading.ldso:
@@ -82,11 +83,23 @@ class _Relocator:
                 data = self.space.read(start, take * code.size)
             except Fault:
                 for at in range(take):
-                    yield code.unpack(self.space.read((start + at * code.size) & self.mask, code.size))
+                    yield self._slowly((start + at * code.size) & self.mask, entry)
                 continue
             yield from code.iter_unpack(data)
         if count >= MOST_ROWS:
             self.library.unsure = f"{self.library.path}: its relocations go on and on"
+
+    def _slowly(self, address: int, entry: int) -> tuple[int, ...]:
+        """A row word by word: r_info is read first, the others when they are used."""
+        info = self.library.number(address + self.word, self.word)
+        row = [0, info, 0][:entry]
+        self.unread = None
+        for at in (0, 2)[: entry - 1]:
+            try:
+                row[at] = self.library.number(address + at * self.word, self.word)
+            except Fault as fault:
+                self.unread = fault
+        return tuple(row)
 
     def _one(self, row: tuple[int, ...]) -> None:
         wide = self.word == 8
@@ -94,8 +107,6 @@ class _Relocator:
         if not kind or (self.item is self.loading.ldso and kind == self.types.relative):
             return
         reloc = Reloc(row[0], kind, row[1] >> (32 if wide else 8), row[2] if len(row) > 2 else 0)
-        if len(row) == 2 and kind not in self.types.bare:
-            self.space.read((reloc.offset + self.library.bias) & self.mask, self.word)
         index = reloc.symbol - (1 << 32) if wide and reloc.symbol >> 31 else reloc.symbol  # an int in musl
         symbol = self.library.symbol(index) if index else None
         provider, found = self._bound(reloc, symbol)
@@ -105,6 +116,10 @@ class _Relocator:
         if kind not in self.types.known:
             self._unknown(kind)
             return
+        if self.unread is not None:
+            raise self.unread
+        if len(row) == 2 and kind not in self.types.bare:
+            self.space.read((reloc.offset + self.library.bias) & self.mask, self.word)
         self._write(reloc, symbol, provider, found)
 
     def _bound(self, reloc: Reloc, symbol: Symbol | None) -> tuple[Dso | None, Symbol | None]:
@@ -192,10 +207,19 @@ class _Relocator:
                 self.space.store(where, self.word, force=self.textrel)
                 where += self.word
                 continue
-            for index in range(8 * self.word - 1):
-                if entry >> (index + 1) & 1:
-                    self.space.store((where + index * self.word) & self.mask, self.word, force=self.textrel)
+            self._bitmap(where, entry >> 1)
             where += self.word * (8 * self.word - 1)
+
+    def _bitmap(self, where: int, bits: int) -> None:
+        low, high = self.room
+        last = where + (bits.bit_length() - 1) * self.word - self.library.bias
+        if bits and low <= where - self.library.bias and last < high:
+            return
+        for index in range(8 * self.word - 1):
+            if bits >> index & 1:
+                place = (where + index * self.word) & self.mask
+                self.space.store(place, self.word, force=self.textrel)
+                self._note_room(place)
 
     def _protect(self) -> None:
         """RELRO: mprotect over a range that is not mapped as a whole is an error."""

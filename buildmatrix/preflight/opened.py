@@ -11,7 +11,7 @@ from buildmatrix.preflight.context import STRERROR
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.glibc import GlibcStart
 from buildmatrix.preflight.glibc_open import Crash, LoadError
-from buildmatrix.preflight.memory import Fault
+from buildmatrix.preflight.memory import Endless, Fault
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
 
 MAX_SYMBOLS = 1 << 16
@@ -58,7 +58,7 @@ def _opens(started: GlibcStart, name: str) -> tuple[str, str]:
     except LoadError as error:
         number = f": {STRERROR.get(error.errno, error.errno)}" if error.errno else ""
         return error.cause, f"{error.name}: {error.text}{number}"
-    except (Undefined, Unversioned, Crash, Fault) as error:
+    except (Undefined, Unversioned, Crash, Fault, Endless) as error:
         return "bad-library", str(error)
     return "", ""
 

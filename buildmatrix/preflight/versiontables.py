@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from buildmatrix.preflight.elfimage import Layout
+from buildmatrix.preflight.memory import Endless
 
 MOST = 1 << 16
 Read = Callable[[int, int], bytes]
@@ -39,12 +40,14 @@ def walk_needs(layout: Layout, read: Read, text: Text, address: int) -> Iterator
     tables end where memory does.
     """
     need, aux = layout.unpack("HHIII"), layout.unpack("IHHII")
-    for _ in range(MOST):
+    left = MOST
+    while left:
         _, _, file, first, following = need.unpack(read(address, 16))
         name = text(file)
         yield name
         at = address + first
-        for _ in range(MOST):
+        while left:
+            left -= 1
             hashed, flags, other, label, more = aux.unpack(read(at, 16))
             yield VersionNeed(name, text(label), hashed, flags, other)
             if not more:
@@ -53,6 +56,7 @@ def walk_needs(layout: Layout, read: Read, text: Text, address: int) -> Iterator
         if not following:
             return
         address += following
+    raise Endless("its table of needed versions goes on and on")
 
 
 def walk_definitions(layout: Layout, read: Read, address: int) -> Iterator[VersionDef]:
@@ -64,3 +68,4 @@ def walk_definitions(layout: Layout, read: Read, address: int) -> Iterator[Versi
         if not following:
             return
         address += following
+    raise Endless("its table of defined versions goes on and on")

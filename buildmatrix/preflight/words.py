@@ -20,8 +20,18 @@ SIGNAL_NUMBERS = {"SIGILL": 4, "SIGBUS": 7, "SIGFPE": 8, "SIGKILL": 9, "SIGSEGV"
 SIGNAL_WORDS = {"SIGILL": "illegal instruction", "SIGBUS": "bus error", "SIGSEGV": "segmentation fault"}
 
 
+def plain(text: str) -> str:
+    """Text out of files as terminals and reports can take it: what is no UTF-8, or controls something, is escaped."""
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def sentence(verdict: Verdict) -> str:
     """The verdict in one sentence."""
+    return plain(_sentence(verdict))
+
+
+def _sentence(verdict: Verdict) -> str:
     likely = "" if verdict.certain else "likely "
     if verdict.stage is Stage.OK:
         if verdict.cause != "none":
@@ -40,6 +50,11 @@ def sentence(verdict: Verdict) -> str:
 
 def shown(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """What different callers would show, as label and text."""
+    for label, text in _shown(verdict):
+        yield label, plain(text)
+
+
+def _shown(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if verdict.errno is not None:
         text = GO_ERRORS.get(verdict.errno, STRERROR.get(verdict.errno, verdict.errno).lower())
         yield "Go", f"fork/exec {verdict.path}: {text}"
@@ -66,7 +81,7 @@ def _shell(verdict: Verdict) -> str:
 def where(item: Evidence) -> str:
     """One link of the chain of evidence."""
     at = "" if item.offset is None else f" at byte {item.offset:#x}"
-    return f"{item.place}{at}: {item.text}"
+    return plain(f"{item.place}{at}: {item.text}")
 
 
 def lines(verdict: Verdict) -> Iterator[str]:
@@ -77,11 +92,11 @@ def lines(verdict: Verdict) -> Iterator[str]:
     for item in verdict.evidence:
         yield f"  because: {where(item)}"
     for text in verdict.depends:
-        yield f"  depends on: {text}"
+        yield f"  depends on: {plain(text)}"
     for text in verdict.warnings:
-        yield f"  warning: {text}"
+        yield f"  warning: {plain(text)}"
     if verdict.fix:
-        yield f"  fix: {verdict.fix}"
+        yield f"  fix: {plain(verdict.fix)}"
 
 
 def tree(verdict: Verdict) -> Iterator[str]:
@@ -89,17 +104,16 @@ def tree(verdict: Verdict) -> Iterator[str]:
     by: dict[str, list[Needed]] = {}
     for edge in verdict.needed:
         by.setdefault(edge.by, []).append(edge)
-    yield verdict.path
+    yield plain(verdict.path)
     roots = [name for name in by if name not in {edge.path for edge in verdict.needed}]
-    for root in roots:
-        yield from _branch(root, by, "  ", set())
-
-
-def _branch(name: str, by: dict[str, list[Needed]], indent: str, above: set[str]) -> Iterator[str]:
-    for edge in by.get(name, ()):
+    seen: set[str] = set()
+    stack = [(edge, "  ") for root in reversed(roots) for edge in reversed(by[root])]
+    while stack:
+        edge, indent = stack.pop()
         if edge.path is None:
-            yield f"{indent}{edge.name}: not found ({edge.problem})"
+            yield plain(f"{indent}{edge.name}: not found ({edge.problem})")
             continue
-        yield f"{indent}{edge.name} => {edge.path} ({edge.rule})"
-        if edge.path not in above:
-            yield from _branch(edge.path, by, indent + "  ", above | {edge.path})
+        yield plain(f"{indent}{edge.name} => {edge.path} ({edge.rule})")
+        if edge.path not in seen:
+            seen.add(edge.path)
+            stack += [(below, indent + "  ") for below in reversed(by.get(edge.path, []))]
