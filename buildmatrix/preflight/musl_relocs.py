@@ -85,6 +85,7 @@ class _Relocator:
                 for at in range(take):
                     yield self._slowly((start + at * code.size) & self.mask, entry)
                 continue
+            self.unread = None
             yield from code.iter_unpack(data)
         if count >= MOST_ROWS:
             self.library.unsure = f"{self.library.path}: its relocations go on and on"
