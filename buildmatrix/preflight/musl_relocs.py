@@ -108,6 +108,10 @@ class _Relocator:
         if not kind or (self.item is self.loading.ldso and kind == self.types.relative):
             return
         reloc = Reloc(row[0], kind, row[1] >> (32 if wide else 8), row[2] if len(row) > 2 else 0)
+        if len(row) == 2 and kind not in self.types.bare:
+            if self.unread is not None:
+                raise self.unread
+            self.space.read((reloc.offset + self.library.bias) & self.mask, self.word)
         index = reloc.symbol - (1 << 32) if wide and reloc.symbol >> 31 else reloc.symbol  # an int in musl
         symbol = self.library.symbol(index) if index else None
         provider, found = self._bound(reloc, symbol)
@@ -119,8 +123,6 @@ class _Relocator:
             return
         if self.unread is not None:
             raise self.unread
-        if len(row) == 2 and kind not in self.types.bare:
-            self.space.read((reloc.offset + self.library.bias) & self.mask, self.word)
         self._write(reloc, symbol, provider, found)
 
     def _bound(self, reloc: Reloc, symbol: Symbol | None) -> tuple[Dso | None, Symbol | None]:
