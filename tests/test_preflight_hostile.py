@@ -87,7 +87,7 @@ def test_absolute_links_stay_inside(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's view needs root to be set up")
 def test_what_another_user_may_not_see_is_a_finding(tmp_path: Path) -> None:
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+    for folder in (tmp_path, *[each for each in tmp_path.parents if str(each).count("/") > 1]):
         folder.chmod(0o755)
     root = tmp_path / "root"
     (root / "closed").mkdir(parents=True)
