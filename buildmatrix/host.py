@@ -123,7 +123,8 @@ class Host:
     """A target machine. Sizes in bytes; None means that it was not said.
 
     `level` is a psABI level (``v1``…``v4``) or an Arm level (``v8.2``). `kernel` is (major, minor).
-    `mmap_min_addr` is the sysctl of that name; `stack_limit` the soft RLIMIT_STACK.
+    `mmap_min_addr` is the sysctl of that name; `stack_limit` the soft RLIMIT_STACK; `memory` RAM and swap,
+    more than which one private mapping never gets (mm/util.c __vm_enough_memory, OVERCOMMIT_GUESS).
     """
 
     name: str
@@ -139,6 +140,7 @@ class Host:
     va_bits: int = 48
     mmap_min_addr: int = 65536
     stack_limit: int = STACK_LIMIT
+    memory: int | None = None
     seccomp: str = "unconfined"
     handlers: tuple[Handler, ...] = ()
     protected_symlinks: bool = True

@@ -85,6 +85,13 @@ def test_entry_that_cannot_be_executed(entry: int, signal: str) -> None:
     assert (verdict.stage, verdict.signal) == (Stage.RUNTIME_SIGNAL, signal)
 
 
+def test_an_unaligned_entry_is_named_where_instructions_are_aligned() -> None:
+    odd = empty().put("/prog", replace(ELF, machine=183, entry=0x401002).build()).judge(host="arm64")
+    assert (odd.stage, odd.signal, odd.cause) == (Stage.RUNTIME_SIGNAL, "SIGBUS", "bad-elf")
+    assert "entry 0x401002 is no multiple of four" in odd.evidence[-1].text
+    assert empty().put("/prog", replace(ELF, entry=0x401002).build()).judge().stage is Stage.OK
+
+
 @pytest.mark.parametrize(("page", "stage"), [("4k", Stage.OK), ("16k", Stage.EXECVE), ("64k", Stage.EXECVE)])
 def test_page_size_decides_for_segments_aligned_to_4k(page: str, stage: Stage) -> None:
     arm = replace(ELF, machine=183)

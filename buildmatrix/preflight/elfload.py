@@ -1,8 +1,8 @@
 """Mapping of an executable by the kernel (fs/binfmt_elf.c load_elf_binary, elf_load, load_elf_interp).
 
 Sums wrap as unsigned long does. Addresses of position-independent files are chosen here at will: the
-kernel's choice is random, and nothing may depend on it. Kernels before 6.6 cleared the end of .bss
-without looking whether that worked.
+kernel's choice is random, and nothing may depend on it. Kernels before 6.7 cleared the end of .bss
+without looking whether that worked, and mapped an interpreter's .bss once, behind all its segments.
 """
 
 from __future__ import annotations
@@ -10,13 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from buildmatrix.host import Host
-from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, PF_R, PF_W, PF_X, PT_LOAD, Header, Layout, Phdr
+from buildmatrix.preflight.elfimage import (
+    EM_AARCH64,
+    EM_ARM,
+    ET_DYN,
+    ET_EXEC,
+    PF_R,
+    PF_W,
+    PF_X,
+    PT_LOAD,
+    Header,
+    Layout,
+    Phdr,
+)
 from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
-PIE_BASE = 0x5555_5555_0000
-PIE_BASE_32 = 0x5655_0000
-STACK_ROOM = {64: 1 << 36, 32: 1 << 26}
+PIE_BASE_32 = 0x40_0000
+PIE_RANDOM_32 = 1 << 28
+"""Where 32-bit programs go (ELF_ET_DYN_BASE of x86, COMPAT_ELF_ET_DYN_BASE of arm64), and what chance adds."""
+STACK_ROOM = {64: 1 << 36, 32: 1 << 28 | 1 << 26}
 """Below the end of the address space: where stack, vDSO and their random offsets lie."""
 
 FILE_LIMIT = 1 << 44
@@ -85,6 +98,7 @@ class Mapper:
         self.mask = image.layout.mask
         self.limit = task_size(host, image.layout.bits)
         self.space = AddressSpace(self.page)
+        self.bss_last = interpreter and host.kernel < (6, 7)
         self.bias = 0
         self.unsure: list[str] = []
 
@@ -102,6 +116,8 @@ class Mapper:
             phoff = self.image.header.phoff
             if phdr.offset <= phoff < (phdr.offset + phdr.filesz) & self.mask:
                 phdr_address = phoff - phdr.offset + phdr.vaddr
+        if self.bss_last:
+            self._map_bss()
         entry = (self.image.header.entry + self.bias) & self.mask
         if entry >= self.limit and (self.interpreter or not self.dynamic):
             raise MapError("EINVAL", -1, f"entry {entry:#x} lies beyond the address space")
@@ -120,6 +136,8 @@ class Mapper:
         loads = self._loads()
         if loads and self.image.header.type == ET_DYN and self._total_size() == 0:
             raise MapError("EINVAL", -1, "the PT_LOAD segments have no extent")
+        if self.interpreter and self.image.header.type not in (ET_EXEC, ET_DYN):
+            raise MapError("EPERM", -1, f"e_type is {self.image.header.type}, expected ET_EXEC or ET_DYN")
         if not loads and self.interpreter:
             raise MapError("EINVAL", -1, "no PT_LOAD in the interpreter")
 
@@ -138,16 +156,33 @@ class Mapper:
         powers = [p.align for p in self._loads() if p.align and p.align & (p.align - 1) == 0]
         align = self.space.up(max(powers, default=0))
         if self.dynamic and not self.interpreter:
-            return (PIE_BASE if self.image.layout.bits == 64 else PIE_BASE_32) & -max(align, self.page)
+            return self._pie_base(index, max(align, self.page))
         if not phdr.filesz:
             return 0  # nothing is mapped that mmap could choose an address for
-        extra = align if align > self.page and not self.interpreter and self.host.kernel >= (6, 10) else 0
         room = self.limit - STACK_ROOM[self.image.layout.bits]
-        if total + extra > room - self.host.mmap_min_addr:
-            if total + extra < self.limit:
-                self.unsure.append("where the kernel puts the stack")
-            raise MapError("ENOMEM", index, f"{total:#x} bytes do not fit the address space")
-        return (room - total - extra) & -max(extra, 65536)
+        if total > room - self.host.mmap_min_addr:
+            depends = "where the kernel puts the stack" if total < self.limit else ""
+            raise MapError("ENOMEM", index, f"{total:#x} bytes do not fit the address space", depends)
+        found = (room - total) & -65536
+        if self.interpreter or align <= self.page:
+            return found
+        if self.host.kernel < (6, 10):
+            self._may_place(index, found & -align, "whether the kernel's patch level honours p_align of static PIE")
+        return found & -align
+
+    def _may_place(self, index: int, address: int, depends: str) -> None:
+        """An address that `depends` on something is too low. Raises MapError."""
+        if address < self.host.mmap_min_addr and not self.privileged:
+            raise MapError("EPERM", index, f"p_align moves the file to address {address:#x}", depends)
+
+    def _pie_base(self, index: int, align: int) -> int:
+        """ELF_ET_DYN_BASE: two thirds of the address space, or low for 32-bit programs; rounded down."""
+        if self.image.layout.bits == 64:
+            return self.limit // 3 * 2 & -align
+        base = PIE_BASE_32 & -align
+        if (PIE_BASE_32 + PIE_RANDOM_32) & -align:
+            self._may_place(index, base, "where the kernel happens to put the program")
+        return base
 
     def _load(self, index: int, phdr: Phdr, total: int) -> None:
         """elf_load: the file's part, the cleared rest of its last page, then anonymous pages."""
@@ -155,6 +190,9 @@ class Mapper:
         within = phdr.vaddr & (self.page - 1)
         start = address & -self.page
         prot = prot_of(phdr.flags)
+        if self.bss_last:
+            self._map_file(index, phdr, start, prot, total)
+            return
         if phdr.filesz:
             self._map_file(index, phdr, start, prot, total)
             if phdr.memsz > phdr.filesz:
@@ -196,9 +234,10 @@ class Mapper:
             raise MapError("EPERM", index, f"address {start:#x} lies below vm.mmap_min_addr {self.host.mmap_min_addr}")
 
     def _check_memory(self, index: int, length: int) -> None:
-        if length >= MEMORY_FAILS:
-            raise MapError("ENOMEM", index, f"{length:#x} bytes of private memory are more than any machine grants")
-        if length >= MEMORY_UNSURE:
+        memory = self.host.memory
+        if length >= MEMORY_FAILS or (memory is not None and length > memory):
+            raise MapError("ENOMEM", index, f"{length:#x} bytes of private memory are more than the machine grants")
+        if length >= MEMORY_UNSURE and memory is None:
             self.unsure.append("how much memory the machine has")
 
     def _clear(self, index: int, start: int, prot: int) -> None:
@@ -207,12 +246,27 @@ class Mapper:
         try:
             self.space.clear(start, self.space.up(start))
         except Fault as fault:
-            if prot & PROT_WRITE and self.host.kernel >= (6, 6):
+            if prot & PROT_WRITE and self.host.kernel >= (6, 7):
                 raise MapError(
                     "EFAULT",
                     index,
                     f"the page of .bss at {fault.address:#x} is past the end of the file and cannot be cleared",
                 ) from fault
+
+    def _map_bss(self) -> None:
+        """The .bss of an interpreter before Linux 6.7: from the highest end in the file to the highest in memory."""
+        rows = [(index, phdr) for index, phdr in enumerate(self.image.phdrs) if phdr.type == PT_LOAD]
+        zero = max((self.bias + phdr.vaddr + phdr.filesz) & self.mask for _, phdr in rows)
+        ends = [(self.bias + phdr.vaddr + phdr.memsz) & self.mask for _, phdr in rows]
+        index, last = rows[ends.index(max(ends))]
+        if zero & (self.page - 1):
+            try:
+                self.space.clear(zero, self.space.up(zero))
+            except Fault as fault:
+                why = f"the page of .bss at {fault.address:#x} cannot be cleared"
+                raise MapError("EFAULT", index, why) from fault
+        if self.space.up(max(ends)) > self.space.up(zero):
+            self._map_zero(index, self.space.up(zero), self.space.up(max(ends)), prot_of(last.flags))
 
     def _map_zero(self, index: int, start: int, end: int, prot: int) -> None:
         length = (end - start) & self.mask
@@ -240,12 +294,18 @@ def entry_fault(host: Host, mapped: Mapped) -> str | None:
     """The signal that fetching the first instruction gives, or None.
 
     x86 looks for the page before it looks at PROT_EXEC (arch/x86/mm/fault.c access_error), arm64 the
-    other way round (arch/arm64/mm/fault.c).
+    other way round (arch/arm64/mm/fault.c). AArch64 code lies at multiples of four, or a fetch faults before
+    anything is looked up (do_sp_pc_abort); for AArch32 the low bits choose the instruction set.
     """
-    area = mapped.space.find(mapped.entry)
+    entry = mapped.entry
+    if mapped.image.header.machine == EM_AARCH64 and entry & 3:
+        return "SIGBUS"
+    if mapped.image.header.machine == EM_ARM:
+        entry &= -2 if entry & 1 else -4
+    area = mapped.space.find(entry)
     if area is None or not area.prot:
         return "SIGSEGV"
-    missing = not mapped.space.backed(area, mapped.entry)
+    missing = not mapped.space.backed(area, entry)
     if missing and host.arch in ("amd64", "386"):
         return "SIGBUS"
     if not area.prot & PROT_EXEC:

@@ -13,7 +13,7 @@ from buildmatrix.preflight.absent import interpreter_cause
 from buildmatrix.preflight.context import Libraries, Start
 from buildmatrix.preflight.covered import lost_rights
 from buildmatrix.preflight.dynobj import DynamicObject
-from buildmatrix.preflight.elfimage import PT_INTERP, PT_LOAD
+from buildmatrix.preflight.elfimage import EM_AARCH64, PT_INTERP, PT_LOAD
 from buildmatrix.preflight.elfload import Image, Mapped, entry_elsewhere, entry_fault
 from buildmatrix.preflight.kernel import execve
 from buildmatrix.preflight.memory import Fault
@@ -175,7 +175,9 @@ class Judge:
         area = mapped.space.find(mapped.entry)
         cause, fix = "bad-interpreter" if loader else "bad-elf", "link the file again"
         text = "lies in no PT_LOAD" if area is None else "lies in a segment without PF_X"
-        if fault == "SIGBUS":
+        if fault == "SIGBUS" and mapped.image.header.machine == EM_AARCH64 and mapped.entry & 3:
+            text = "is no multiple of four"
+        elif fault == "SIGBUS":
             cause, fix = "truncated", "copy the file again and compare its SHA-256"
             text = "lies on a page past the end of the file"
         raise Stop(

@@ -166,7 +166,7 @@ class _Exec:
 
     def _elf(self, found: Found, image: Image) -> Process:
         name, opened = self._interpreter(image)
-        interpreter = None if opened is None else self._check_interpreter(*opened)
+        interpreter = None if opened is None else self._check_interpreter(*opened, image.layout)
         self._check_property(interpreter or image)
         who, secure = self._credentials(found)
         main = self._map(image, interpreter=False, dynamic=interpreter is not None)
@@ -235,12 +235,11 @@ class _Exec:
             cause, fix = "bad-interpreter", f"make {name} the dynamic loader"
         return refused(str(stop.errno), cause, *self.evidence, *stop.evidence, fix=fix, depends=stop.depends)
 
-    def _check_interpreter(self, found: Found, blob: Blob) -> Image:
-        native = self._layouts()
+    def _check_interpreter(self, found: Found, blob: Blob, layout: Layout) -> Image:
+        """The interpreter's headers, read in the layout of the file that names it: its own binfmt loads both."""
         head = blob.read(0, 64)
         fix = "install the loader of the file's own architecture and libc"
-        smallest = min(layout.ehsize for layout, _ in native[:1])
-        if len(head) < smallest:
+        if len(head) < layout.ehsize:
             raise refused(
                 "EIO",
                 "bad-interpreter",
@@ -248,7 +247,7 @@ class _Exec:
                 Evidence(place=found.path, offset=blob.size, text=f"{blob.size} bytes are less than an ELF header"),
                 fix=fix,
             )
-        layout, header = self._loader_header(found, head, fix)
+        header = self._loader_header(found, head, layout, fix)
         phdrs = self._phdrs(layout, header, blob)
         if phdrs is None:
             raise refused(
@@ -260,7 +259,7 @@ class _Exec:
             )
         return Image(found.path, blob, layout, header, phdrs)
 
-    def _loader_header(self, found: Found, head: bytes, fix: str) -> tuple[Layout, Header]:
+    def _loader_header(self, found: Found, head: bytes, layout: Layout, fix: str) -> Header:
         if not head.startswith(MAGIC):
             raise refused(
                 "ELIBBAD",
@@ -269,15 +268,14 @@ class _Exec:
                 Evidence(place=found.path, offset=0, text=f"begins with {head[:4].hex(' ')}, not with ELF magic"),
                 fix=fix,
             )
-        for layout, machines in self._layouts():
-            header = layout.header(head)
-            if self._arch_fits(header, machines, head):
-                return layout, header
+        header = layout.header(head)
+        if self._arch_fits(header, dict(self._layouts())[layout], head):
+            return header
         raise refused(
             "ELIBBAD",
             "bad-interpreter",
             *self.evidence,
-            Evidence(place=found.path, offset=18, text="its e_machine is not the host's"),
+            Evidence(place=found.path, offset=18, text="its e_machine is not that of the file that names it"),
             fix=fix,
         )
 
@@ -333,6 +331,7 @@ class _Exec:
             *self.evidence,
             Evidence(place=image.path, offset=where, text=f"{error.why} ({error.errno} past the point of no return)"),
             fix=fix,
+            depends=(error.depends,) if error.depends else (),
         )
 
     def _emulated(self, handler: Handler, found: Found) -> Emulated:

@@ -24,10 +24,12 @@ def property_error(blob: Blob, phdr: Phdr, bits: int) -> str | None:
         return "ENOEXEC"
     if descsz > len(data) - 16:
         return "ENOEXEC"
-    return _properties(data[16 : 16 + descsz], 8 if bits == 64 else 4)
+    return _properties(data[16 : 16 + descsz], bits)
 
 
-def _properties(data: bytes, align: int) -> str | None:
+def _properties(data: bytes, bits: int) -> str | None:
+    """Of the properties of an AArch32 file only order and lengths are looked at (arch_parse_elf_property)."""
+    align = bits // 8
     at, previous = 0, -1
     while at != len(data):
         if at > len(data) or at % align:
@@ -39,7 +41,7 @@ def _properties(data: bytes, align: int) -> str | None:
         step = -(-size // align) * align
         if size > len(data) - at - 8 or step > len(data) - at - 8 or kind <= previous:
             return "ENOEXEC"
-        if kind == AARCH64_FEATURE_1_AND and size != 4:
+        if kind == AARCH64_FEATURE_1_AND and size != 4 and bits == 64:
             return "ENOEXEC"
         previous = kind
         at += 8 + step

@@ -32,6 +32,7 @@ def running() -> Host:
     host = replace(
         host,
         stack_limit=soft if soft != resource.RLIM_INFINITY else 1 << 62,
+        memory=_memory(),
         mmap_min_addr=_number("/proc/sys/vm/mmap_min_addr", 65536),
         protected_symlinks=bool(_number("/proc/sys/fs/protected_symlinks", 1)),
         handlers=_handlers(Path("/proc/sys/fs/binfmt_misc")),
@@ -44,6 +45,17 @@ def _number(path: str, default: int) -> int:
         return int(Path(path).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return default
+
+
+def _memory() -> int | None:
+    """RAM and swap in bytes; None where another overcommit mode than the default decides."""
+    if _number("/proc/sys/vm/overcommit_memory", -1) != 0:
+        return None
+    try:
+        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return sum(int(rows[name].split()[0]) for name in ("MemTotal", "SwapTotal")) << 10
+    except (OSError, KeyError, ValueError, IndexError):
+        return None
 
 
 def _cpu(host: Host) -> Host:
