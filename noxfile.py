@@ -93,6 +93,16 @@ def difftest(session: nox.Session) -> None:
     session.run("python", "-m", "tests.difftest", *session.posargs)
 
 
+@nox.session(name="difftest-arm64", default=False)
+def difftest_arm64(session: nox.Session) -> None:
+    """The preflight against Debian's arm64 kernels with 4K and 16K pages, in virtual machines.
+
+    What follows -- goes to `python -m tests.difftest.arm64`, such as --mutants 2000 --kernels 16k.
+    """
+    _install(session, "test")
+    session.run("python", "-m", "tests.difftest.arm64", *session.posargs)
+
+
 @nox.session(default=False)
 def wheel(session: nox.Session) -> None:
     """One abi3 wheel, and proof that it works on every Python from 3.11 that is on PATH."""

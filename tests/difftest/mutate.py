@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 from tests.difftest import seeds
 from tests.difftest.seeds import File, Segment
@@ -62,6 +63,14 @@ class Mutant:
     mode: int
     owner: int
     story: str
+
+
+class Family(Protocol):
+    """The seeds of one architecture; the module `seeds` has those of x86-64."""
+
+    def static(self) -> File: ...
+    def static_pie(self) -> File: ...
+    def dynamic(self, interp: bytes = ...) -> File: ...
 
 
 def _near(rng: random.Random, value: int) -> int:
@@ -161,13 +170,13 @@ INTERPRETERS = (
 )
 
 
-def elf(rng: random.Random) -> Mutant:
+def elf(rng: random.Random, family: Family = seeds) -> Mutant:
     """A mutated executable."""
     name, file = rng.choice(
         (
-            ("static", seeds.static()),
-            ("static-pie", seeds.static_pie()),
-            ("dynamic", seeds.dynamic(rng.choice(INTERPRETERS))),
+            ("static", family.static()),
+            ("static-pie", family.static_pie()),
+            ("dynamic", family.dynamic(rng.choice(INTERPRETERS))),
         )
     )
     stories = [name]
@@ -208,14 +217,14 @@ def script(rng: random.Random) -> Mutant:
     return Mutant(data=line, mode=0o755, owner=0, story=f"script {line[:60]!r}")
 
 
-def modes(rng: random.Random) -> Mutant:
+def modes(rng: random.Random, family: Family = seeds) -> Mutant:
     """A good file with any mode and owner."""
     mode = rng.randrange(0o1000)
     owner = rng.choice((0, 1000, 1001))
-    return Mutant(data=seeds.static().build(), mode=mode, owner=owner, story=f"mode {mode:04o} owner {owner}")
+    return Mutant(data=family.static().build(), mode=mode, owner=owner, story=f"mode {mode:04o} owner {owner}")
 
 
-def any_mutant(rng: random.Random) -> Mutant:
+def any_mutant(rng: random.Random, family: Family = seeds) -> Mutant:
     """A mutant of any kind."""
     choice = rng.random()
-    return elf(rng) if choice < 0.8 else script(rng) if choice < 0.97 else modes(rng)
+    return elf(rng, family) if choice < 0.8 else script(rng) if choice < 0.97 else modes(rng, family)

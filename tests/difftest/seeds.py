@@ -51,9 +51,10 @@ class File:
     interp: bytes = b""
     patches: tuple[tuple[int, bytes], ...] = ()
     size: int = 0x4000
+    sled: bytes = NOP
 
     def build(self) -> bytes:
-        data = bytearray(NOP * max(self.size, 0x1000))
+        data = bytearray(self.sled * (max(self.size, 0x1000) // len(self.sled) + 1))
         count = len(self.segments) if self.phnum is None else self.phnum
         numbers = (
             self.type & 0xFFFF,
