@@ -12,11 +12,10 @@ import pytest
 
 from buildmatrix.host import Host, parse
 from tests.difftest import guest, kernels, records
-from tests.difftest.arm64 import needed
+from tests.difftest.arm64 import record_of
 from tests.difftest.arm64_cases import cases
 from tests.difftest.guest import Entry, GuestFailed, Run, archive, as_root
 from tests.difftest.outcome import agrees, predict
-from tests.difftest.records import Record
 from tests.difftest.samples import any_sample, furnished, nearest_seed, smaller, tree_of
 from tests.difftest.seeds_arm64 import A32, NARROW, WIDE
 
@@ -171,11 +170,7 @@ def test_records_survive_being_written(tmp_path: Path) -> None:
     run = cases()
     host = replace(HOST, kernel_known=True, name="recorded", handlers=run.handlers, memory=1 << 30)
     own = {name: entry for name, entry in run.tree.items() if furnished().get(name) != entry}
-    made = [
-        Record(story=path, host=host, files=needed(own, path, ["/locked/static"]), path=path, observed="E 1",
-               noexec=run.noexec)
-        for path in run.paths
-    ]  # fmt: skip
+    made = [record_of(path, host, own, path, "E 1", run.noexec) for path in run.paths]
     records.write(tmp_path / "r.jsonl", made)
     assert list(records.read(tmp_path / "r.jsonl")) == made
     whole = as_root(run.tree)

@@ -80,6 +80,20 @@ def task_size(host: Host, bits: int) -> int:
     return 1 << host.va_bits
 
 
+def map_window(host: Host, bits: int) -> int:
+    """DEFAULT_MAP_WINDOW in bytes: below it lie the stack and whatever asks for no address beyond.
+
+    Of more than 48 bits, arm64 gives 48 away, 47 with 16K pages (VA_BITS_MIN); x86 with five levels 47.
+    """
+    if bits == 32:
+        return task_size(host, 32)
+    if host.arch == "amd64":
+        return min(task_size(host, 64), (1 << 47) - 4096)
+    if host.arch == "arm64" and host.va_bits > 48:
+        return 1 << (47 if host.page_size == 16384 else 48)
+    return task_size(host, 64)
+
+
 def prot_of(flags: int) -> int:
     """PROT_ bits of a segment's PF_ bits."""
     return (PROT_READ if flags & PF_R else 0) | (PROT_WRITE if flags & PF_W else 0) | (PROT_EXEC if flags & PF_X else 0)
@@ -97,6 +111,7 @@ class Mapper:
         self.page = host.page_size
         self.mask = image.layout.mask
         self.limit = task_size(host, image.layout.bits)
+        self.window = map_window(host, image.layout.bits)
         self.space = AddressSpace(self.page)
         self.bss_last = interpreter and host.kernel < (6, 7)
         self.bias = 0
@@ -159,9 +174,9 @@ class Mapper:
             return self._pie_base(index, max(align, self.page))
         if not phdr.filesz:
             return 0  # nothing is mapped that mmap could choose an address for
-        room = self.limit - STACK_ROOM[self.image.layout.bits]
+        room = self.window - STACK_ROOM[self.image.layout.bits]
         if total > room - self.host.mmap_min_addr:
-            depends = "where the kernel puts the stack" if total < self.limit else ""
+            depends = "where the kernel puts the stack" if total < self.window else ""
             raise MapError("ENOMEM", index, f"{total:#x} bytes do not fit the address space", depends)
         found = (room - total) & -65536
         if self.interpreter or align <= self.page:
@@ -178,7 +193,7 @@ class Mapper:
     def _pie_base(self, index: int, align: int) -> int:
         """ELF_ET_DYN_BASE: two thirds of the address space, or low for 32-bit programs; rounded down."""
         if self.image.layout.bits == 64:
-            return self.limit // 3 * 2 & -align
+            return self.window // 3 * 2 & -align
         base = PIE_BASE_32 & -align
         if (PIE_BASE_32 + PIE_RANDOM_32) & -align:
             self._may_place(index, base, "where the kernel happens to put the program")
@@ -226,9 +241,10 @@ class Mapper:
         self.space.map(start, start + min(size, length), prot, self.image.blob, offset)
 
     def _check_range(self, index: int, start: int, length: int) -> None:
-        if length > self.limit or start > self.limit - length:
+        most = self.limit if start > self.window else self.window
+        if length > most or start > self.limit - length:
             raise MapError("ENOMEM", index, f"{length:#x} bytes at {start:#x} do not fit the address space")
-        if start + length > self.limit - STACK_ROOM[self.image.layout.bits]:
+        if start < self.window < start + length + STACK_ROOM[self.image.layout.bits]:
             self.unsure.append("where the kernel puts the stack")
         if start < self.host.mmap_min_addr and not self.privileged:
             raise MapError("EPERM", index, f"address {start:#x} lies below vm.mmap_min_addr {self.host.mmap_min_addr}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,13 +19,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from buildmatrix.host import Host
 from tests.difftest import kernels
 from tests.difftest.arm64_cases import cases
-from tests.difftest.guest import Entry, GuestFailed, Run, boot
+from tests.difftest.guest import CPU, Entry, GuestFailed, Run, boot
+from tests.difftest.outcome import agrees
 from tests.difftest.records import Record, write
 from tests.difftest.samples import Sample, any_sample, furnished, smaller, tree_of
 
 BATCH = 2500
+NAMES = re.compile(rb"/([\w.-]+(?:/[\w.-]+)*)", re.ASCII)
 ROUNDS = 8
 SHOWN = 40
 
@@ -43,15 +47,16 @@ class Tally:
         predicted = record.predicted()
         self.count += 1
         self.unsure += predicted is None
-        if not record.holds():
+        if not agrees(predicted, record.observed):
             self.wrong.append((sample, record))
 
 
 class Machine:
     """One kernel, and the first process for it."""
 
-    def __init__(self, flavour: str, folder: Path) -> None:
+    def __init__(self, flavour: str, folder: Path, cpu: str = CPU) -> None:
         self.flavour = flavour
+        self.cpu = cpu
         self.kernel = kernels.fetch(flavour)
         self.folder = folder
         self.init = build_init(folder)
@@ -59,18 +64,15 @@ class Machine:
     def records(self, run: Run, stories: Sequence[str]) -> list[Record]:
         """Boot once; a record for each path of the run."""
         told = boot(self.kernel, self.init, run, self.folder)
-        plain, emulators = furnished(), [handler.interpreter for handler in run.handlers]
+        plain = furnished()
         own = {name: entry for name, entry in run.tree.items() if plain.get(name) != entry}
-        return [
-            Record(story=story, host=told.host, files=needed(own, path, emulators), path=path, observed=observed,
-                   noexec=run.noexec)
-            for story, path, observed in zip(stories, run.paths, told.outcomes, strict=True)
-        ]  # fmt: skip
+        rows = zip(stories, run.paths, told.outcomes, strict=True)
+        return [record_of(story, told.host, own, path, observed, run.noexec) for story, path, observed in rows]
 
     def execute(self, samples: Sequence[Sample]) -> list[Record]:
         """Execute mutants in one boot."""
         tree, paths = tree_of(samples)
-        return self.records(Run(tree=tree, paths=paths), [sample.story for sample in samples])
+        return self.records(Run(tree=tree, paths=paths, cpu=self.cpu), [sample.story for sample in samples])
 
     def minimised(self, sample: Sample, record: Record) -> Record:
         """The smallest mutant found that the model is wrong about in the same way."""
@@ -86,19 +88,29 @@ class Machine:
         return record
 
 
-def needed(files: dict[str, Entry], path: str, emulators: Sequence[str]) -> dict[str, Entry]:
+def record_of(
+    story: str, host: Host, own: dict[str, Entry], path: str, observed: str, noexec: tuple[str, ...]
+) -> Record:
+    """One execution with the files, handlers and mounts of a run that it can have to do with."""
+    files = needed(own, path)
+    heads = [entry.data[:256].ljust(256, b"\0") for entry in files.values()]
+    handlers = tuple(one for one in host.handlers if any(one.matches(head, "") for head in heads))
+    files = needed(own, path, [handler.interpreter for handler in handlers])
+    mounts = tuple(folder for folder in noexec if folder.lstrip("/") in files)
+    host = replace(host, handlers=handlers)
+    return Record(story=story, host=host, files=files, path=path, observed=observed, noexec=mounts)
+
+
+def needed(files: dict[str, Entry], path: str, emulators: Sequence[str] = ()) -> dict[str, Entry]:
     """Of a run's own files those that one path can reach: it, emulators, and what bytes and links name."""
     found: dict[str, Entry] = {}
     pending = [name.lstrip("/") for name in (path, *emulators)]
     while pending:
         name = pending.pop()
-        if name in found or name not in files:
-            continue
-        entry = files[name]
-        found[name] = entry
-        head, _, _ = name.rpartition("/")
-        named = [other for other in files if len(other) > 1 and (f"/{other}".encode() in entry.data[:4096])]
-        pending += [head, entry.link, *named]
+        if name in files and name not in found:
+            entry = found[name] = files[name]
+            named = (word.decode() for word in NAMES.findall(entry.data[:4096]))
+            pending += [name.rpartition("/")[0], entry.link, *(word for word in named if word in files)]
     return dict(sorted(found.items()))
 
 
@@ -114,7 +126,7 @@ def build_init(folder: Path) -> Path:
 
 def explicit(machine: Machine) -> list[Record]:
     """The cases of arm64_cases.py; once more without 32-bit user code where the kernel can be told so."""
-    run = cases()
+    run = replace(cases(), cpu=machine.cpu)
     names = [path.lstrip("/") for path in run.paths]
     found = machine.records(run, names)
     overridable = found[0].host.kernel >= (6, 12)
@@ -127,7 +139,8 @@ def hold(machine: Machine, count: int, seed: int, every: int = 0) -> Tally:
     tally = Tally()
     for record in explicit(machine):
         tally.take(None, record)
-        tally.sampled.append(record)
+        if (record.path, record.observed) not in {(one.path, one.observed) for one in tally.sampled}:
+            tally.sampled.append(record)
     rng = random.Random(seed)
     while count > 0:
         sys.stderr.write(f"{machine.flavour}: {count} mutants to go\n")
@@ -162,6 +175,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=10000, help="for each kernel")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kernels", default="4k,16k", help=f"of {', '.join(kernels.FLAVOURS)}")
+    parser.add_argument("--cpu", default=CPU, help="a CPU model of qemu-system-aarch64, such as max")
     parser.add_argument("--keep", type=Path, help="a folder for records of what was predicted wrongly")
     parser.add_argument("--record", type=int, default=0, metavar="N", help="with --keep: also each N-th mutant")
     arguments = parser.parse_args()
@@ -170,7 +184,7 @@ def main() -> int:
         kernels.provide_programs()
         for flavour in arguments.kernels.split(","):
             begun = time.monotonic()
-            machine = Machine(flavour, Path(name))
+            machine = Machine(flavour, Path(name), arguments.cpu)
             tally = hold(machine, arguments.mutants, arguments.seed, arguments.record)
             wrong = report(machine, tally, time.monotonic() - begun)
             failed = failed or bool(wrong)

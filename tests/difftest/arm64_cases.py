@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 
 from buildmatrix.host import Handler
-from buildmatrix.preflight.elfimage import PT_GNU_PROPERTY
+from buildmatrix.preflight.elfimage import PT_GNU_PROPERTY, PT_LOAD
 from tests.difftest.guest import Entry, Run
 from tests.difftest.samples import furnished
 from tests.difftest.seeds import File, Segment
@@ -80,6 +80,33 @@ def _plain() -> dict[str, Entry]:
     return found
 
 
+def _aligned(file: File, align: int) -> Entry:
+    index = next(at for at, segment in enumerate(file.segments) if segment.type == PT_LOAD)
+    return Entry(data=file.with_segment(index, replace(file.segments[index], align=align)).build())
+
+
+def _once_wrong() -> dict[str, Entry]:
+    """What mutants showed that the model did not know, each with the one change that it took."""
+    found: dict[str, Entry] = {}
+    for bits in (40, 45, 46, 47, 48, 52, 63):
+        found[f"static-pie-align-{bits}"] = _aligned(WIDE.static_pie(), 1 << bits)
+        found[f"dynamic-align-{bits}"] = _aligned(WIDE.dynamic(), 1 << bits)
+    for bits in (20, 24, 28, 30, 31):
+        found[f"a32-static-pie-align-{bits}"] = _aligned(A32.static_pie(), 1 << bits)
+        found[f"a32-dynamic-align-{bits}"] = _aligned(A32.dynamic(), 1 << bits)
+    for kind in (0, 1, 4):
+        found[f"loader-type-{kind}"] = Entry(data=replace(WIDE.static_pie(), type=kind).build())
+        found[f"dynamic-type-{kind}"] = Entry(data=WIDE.dynamic(f"/loader-type-{kind}\0".encode()).build())
+    for flags in range(8):
+        loader = WIDE.static_pie()
+        last = replace(loader.segments[2], flags=flags)
+        found[f"loader-bss-{flags}"] = Entry(data=loader.with_segment(2, last).build())
+        found[f"dynamic-bss-{flags}"] = Entry(data=WIDE.dynamic(f"/loader-bss-{flags}\0".encode()).build())
+    for entry in (0x411001, 0x411002, 0x411003, 0x401001, 0x500001):
+        found[f"entry-{entry:x}"] = Entry(data=replace(WIDE.static(), entry=entry).build())
+    return found
+
+
 def _properties() -> dict[str, Entry]:
     """PT_GNU_PROPERTY of the file, of its interpreter, and of a file whose interpreter's counts instead."""
     found = {}
@@ -110,6 +137,6 @@ def cases() -> Run:
     foreign = {f"foreign-{machine:x}": Entry(data=replace(WIDE.static(), machine=machine).build())
                for machine in (*FOREIGN, 0xF00F)}  # fmt: skip
     through = {"script-foreign": Entry(data=b"#!/foreign-f001\n")}
-    asked = _plain() | _properties() | _locked() | foreign | through
+    asked = _plain() | _once_wrong() | _properties() | _locked() | foreign | through
     paths = tuple(f"/{name}" for name, entry in asked.items() if not entry.directory)
     return Run(tree=furnished() | asked, paths=paths, handlers=handlers(), noexec=(NOEXEC,))

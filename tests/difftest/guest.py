@@ -34,6 +34,9 @@ EMULATED = (
     "-serial",
     "stdio",
 )
+CPU = "cortex-a76"
+"""A model that has every page size and 32-bit user code."""
+
 BOOT = "console=ttyAMA0 loglevel=0 panic=-1 rdinit=/init"
 
 
@@ -64,7 +67,7 @@ class Run:
 
     tree: Tree
     paths: tuple[str, ...]
-    cpu: str = "cortex-a76"
+    cpu: str = CPU
     options: str = ""
     handlers: tuple[Handler, ...] = ()
     noexec: tuple[str, ...] = ()

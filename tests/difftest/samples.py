@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from tests.difftest.guest import Entry, Tree
 from tests.difftest.mutate import INTERPRETERS, any_mutant, elf
@@ -29,8 +30,8 @@ class Sample:
     story: str = ""
 
 
-def furnished() -> dict[str, Entry]:
-    """What scripts and PT_INTERP of mutants may name."""
+@cache
+def _furniture() -> dict[str, Entry]:
     loader = WIDE.static_pie()
     return {
         "deep": Entry(directory=True),
@@ -44,6 +45,11 @@ def furnished() -> dict[str, Entry]:
         "loader32": Entry(data=A32.static_pie().build()),
         "loop": Entry(link="loop", mode=0o777),
     }
+
+
+def furnished() -> dict[str, Entry]:
+    """What scripts and PT_INTERP of mutants may name."""
+    return dict(_furniture())
 
 
 def any_sample(rng: random.Random) -> Sample:
@@ -73,8 +79,12 @@ def tree_of(samples: Sequence[Sample]) -> tuple[Tree, tuple[str, ...]]:
 
 def nearest_seed(sample: Sample) -> bytes:
     """The unmutated file that a sample differs least from."""
-    every = [seed for family in FAMILIES for seed in _seeds(family)]
-    return min(every, key=lambda seed: sum(a != b for a, b in zip(seed, sample.data, strict=False)))
+    return min(_every_seed(), key=lambda seed: sum(a != b for a, b in zip(seed, sample.data, strict=False)))
+
+
+@cache
+def _every_seed() -> list[bytes]:
+    return [seed for family in FAMILIES for seed in _seeds(family)]
 
 
 def _seeds(family: Family) -> list[bytes]:
