@@ -72,7 +72,7 @@ def test_an_entry_that_is_no_multiple_of_four_faults(entry: int, want: str) -> N
 
 def test_an_interpreter_is_an_executable_or_a_shared_object() -> None:
     tree = furnished() | {
-        "object": Entry(data=replace(WIDE.static_pie(), type=1).build()),
+        "object": Entry(data=replace(WIDE.static(), type=1).build()),
         "m": Entry(data=WIDE.dynamic(b"/object\0").build()),
     }
     assert predict(as_root(tree), HOST, "/m") == "K 11"

@@ -95,7 +95,7 @@ def _once_wrong() -> dict[str, Entry]:
         found[f"a32-static-pie-align-{bits}"] = _aligned(A32.static_pie(), 1 << bits)
         found[f"a32-dynamic-align-{bits}"] = _aligned(A32.dynamic(), 1 << bits)
     for kind in (0, 1, 4):
-        found[f"loader-type-{kind}"] = Entry(data=replace(WIDE.static_pie(), type=kind).build())
+        found[f"loader-type-{kind}"] = Entry(data=replace(WIDE.static(), type=kind).build())
         found[f"dynamic-type-{kind}"] = Entry(data=WIDE.dynamic(f"/loader-type-{kind}\0".encode()).build())
     for flags in range(8):
         loader = WIDE.static_pie()
