@@ -11,13 +11,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from buildmatrix import _zstd, elf
 from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry, ScanFailed
 from buildmatrix.facts import Digests, Facts, Kind, Status
-from buildmatrix.oci import graph, media
-from buildmatrix.oci.layout import Layout
+
+if TYPE_CHECKING:
+    from buildmatrix.oci.graph import Node
+    from buildmatrix.oci.layout import Layout
 
 IN_MEMORY = 64 << 20
 """Members up to this size in bytes are scanned in memory, larger ones through a temporary file."""
@@ -242,6 +244,9 @@ def layers(layout: Path) -> tuple[Layer, ...]:
     Follows nested indexes. Every manifest's bytes are held to its digest (image-layout specification,
     "blobs"); raises ScanFailed where they differ or a blob is missing.
     """
+    from buildmatrix.oci import media
+    from buildmatrix.oci.layout import Layout
+
     store = Layout(layout)
     found: dict[str, list[str]] = {}
     try:
@@ -258,7 +263,9 @@ def layers(layout: Path) -> tuple[Layer, ...]:
         raise _damaged(str(layout), "\n    ".join(filter(None, (cause.what, cause.why)))) from cause
 
 
-def _nodes(store: Layout) -> Iterator[graph.Node]:
+def _nodes(store: Layout) -> Iterator[Node]:
+    from buildmatrix.oci import graph
+
     for entry in store.index().manifests:
         if graph.known(entry):
             yield from graph.walk(store, entry)

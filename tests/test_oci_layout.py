@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry
+from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry, ScanFailed
 from buildmatrix.oci import content, copy, graph, media, platform
 from buildmatrix.oci.content import Blob, Descriptor
 from buildmatrix.oci.layout import Layout, is_layout
-from tests import oci_images, registry_suite
+from buildmatrix.preflight import tarfs
+from tests import factory, oci_images, registry_suite
 
 
 @pytest.fixture
@@ -320,3 +323,34 @@ def test_a_descriptor_keeps_its_members() -> None:
         "platform": {"architecture": "arm64", "os": "linux", "variant": "v8"}, "annotations": {"a": "b"}, "urls": ["https://x"],
     }  # fmt: skip
     assert content.parse_descriptor(value, "it").as_json() == value
+
+
+def test_the_preflight_looks_at_no_layer_whose_bytes_were_changed(layout: Layout) -> None:
+    entry = oci_images.image(layout, "linux/arm64", tag="v1")
+    assert tarfs.image_root(layout.path, "linux/arm64").top.children
+    layer = layout.blob_path(layout.manifest(entry).manifest().layers[0].digest)
+    layer.write_bytes(oci_images.layer({"app": b"other"}))
+    with pytest.raises(ScanFailed, match=r"expected sha256:|bytes"):
+        tarfs.image_root(layout.path, "linux/arm64")
+
+
+def test_the_preflight_takes_one_image_of_several_variants(layout: Layout) -> None:
+    v6 = oci_images.image(layout, "linux/arm/v6", files={"v6": b""})
+    v7 = oci_images.image(layout, "linux/arm/v7", files={"v7": b""})
+    oci_images.index(layout, [v6, v7], "v1")
+    assert set(tarfs.image_root(layout.path, "linux/arm").top.children or {}) == {"v7"}
+    assert set(tarfs.image_root(layout.path, "linux/arm/v6").top.children or {}) == {"v6"}
+
+
+def test_scanning_plain_files_loads_no_layout_reader() -> None:
+    script = "import buildmatrix.commands._inputs, buildmatrix.preflight.tarfs, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=factory.ROOT)
+    assert not {"buildmatrix.oci.layout", "buildmatrix.oci.content", "httpx"} & set(done.stdout.split())
+
+
+def test_a_registry_loads_its_http_library_when_it_is_used() -> None:
+    script = (
+        "import buildmatrix.oci.registry, buildmatrix.oci.copy, buildmatrix.oci.inspection, sys; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=factory.ROOT)
+    assert not {"httpx", "ssl"} & set(done.stdout.split())

@@ -12,7 +12,7 @@ from buildmatrix import archives, elf, errors
 from buildmatrix.archives import MemberScan
 from buildmatrix.elf import Progress, Scan
 from buildmatrix.facts import Status
-from buildmatrix.oci import layout
+from buildmatrix.oci.marker import is_layout
 
 Entry = Scan | MemberScan
 
@@ -56,7 +56,7 @@ def _special(path: str, options: Options) -> Iterator[Entry] | None:
     """The entries of a tree, layout or archive; None for a plain file."""
     place = Path(path)
     if place.is_dir():
-        if options.archives and layout.is_layout(place):
+        if options.archives and is_layout(place):
             return archives.scan_layout(place, hashes=options.hashes, facts=options.facts)
         return _tree(path, options)
     if options.archives and place.is_file() and archives.is_archive(place):

@@ -12,7 +12,7 @@ from buildmatrix.finding import Finding, Severity
 from buildmatrix.fleet.installed import Installed
 from buildmatrix.host import Host
 from buildmatrix.matrix import Cell, Matrix
-from buildmatrix.oci import layout
+from buildmatrix.oci.marker import is_layout
 from buildmatrix.preflight import rundata, tarfs, words
 from buildmatrix.preflight.context import Libraries
 from buildmatrix.preflight.explain import Judge
@@ -162,7 +162,7 @@ class Roots:
 
     def _open(self, root: RootImage, cell: Cell) -> tuple[Root, Libraries]:
         path = self._matrix.root / root.path
-        platform = f"linux/{cell.target.architecture.oci}" if layout.is_layout(path) else ""
+        platform = f"linux/{cell.target.architecture.oci}" if is_layout(path) else ""
         key = (root.name, platform)
         if key not in self._opened:
             self._opened[key] = (self._read(path, platform), Libraries())

@@ -22,13 +22,11 @@ from pathlib import Path
 from buildmatrix.errors import ContentInvalid, ContentMismatch, NotInRegistry
 from buildmatrix.oci import content, media, reference
 from buildmatrix.oci.content import Blob, Descriptor, Document, Manifest
+from buildmatrix.oci.marker import is_layout
+
+__all__ = ["Layout", "is_layout"]
 
 _VERSION = {"imageLayoutVersion": "1.0.0"}
-
-
-def is_layout(path: Path) -> bool:
-    """Whether a directory is an OCI image layout, by the names in it."""
-    return (path / "oci-layout").is_file() and (path / "index.json").is_file()
 
 
 class Layout:

@@ -17,13 +17,18 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from buildmatrix import _zstd, errors
 from buildmatrix.facts import Kind
-from buildmatrix.oci import graph, layout, media, platform
+from buildmatrix.oci.marker import is_layout
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.rootfs import BytesBlob, Inode, TreeRoot, Unreadable
+
+if TYPE_CHECKING:
+    from buildmatrix.oci.graph import Node
+    from buildmatrix.oci.layout import Layout
+    from buildmatrix.oci.platform import Platform
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 64 << 30
@@ -299,23 +304,29 @@ def image_root(path: Path, wanted: str) -> TreeRoot:
 
     Raises UsageError where there is none, ScanFailed where the layout is damaged.
     """
-    if not path.is_dir() or not layout.is_layout(path):
+    if not path.is_dir() or not is_layout(path):
         raise errors.UsageError(
             f"{path}: got something else, expected an OCI image layout", fix="write one with buildx type=oci,tar=false"
         )
+    from buildmatrix.oci import layout, media, platform
+
     builder = TreeBuilder(f"{path} ({wanted})")
     store = layout.Layout(path)
     try:
         for layer in _chosen(store, platform.parse(wanted)).manifest.layers:
             if media.is_layer(layer.media_type):
+                for _ in store.blob(layer).open(0):  # raises where the bytes are not those of its digest
+                    pass
                 builder.add_layer(store.blob_path(layer.digest))
     except (errors.ContentInvalid, errors.ContentMismatch, errors.NotInRegistry) as error:
         raise errors.ScanFailed(error.what, why=error.why, fix=error.fix) from error
     return builder.root()
 
 
-def _chosen(store: layout.Layout, wanted: platform.Platform) -> graph.Node:
+def _chosen(store: Layout, wanted: Platform) -> Node:
     """The image for a machine; else the first of its architecture, whose verdict is the preflight's to give."""
+    from buildmatrix.oci import graph, platform
+
     images = [pair for entry in store.index().manifests if graph.known(entry) for pair in graph.images_of(store, entry)]
     found = (
         platform.select(images, wanted)
