@@ -108,7 +108,7 @@ def large() -> Path:
 
 @functools.cache
 def memory() -> Path:
-    """A folder in memory where there is room, so that no disk is measured; else the cache. It goes with the process."""
+    """A folder in memory where there is room, so that no disk is measured, gone when this ends; else the cache."""
     place = Path("/dev/shm")  # noqa: S108
     if not place.is_dir():
         return cache()
