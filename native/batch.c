@@ -40,6 +40,18 @@ static void condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&attributes);
 }
 
+/* The lock is held for a few instructions at a time: where that can be had, waiting for it begins with spinning. */
+static void lock_init(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+#ifdef __GLIBC__
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 bm_batch *bm_batch_open_with(bm_allocator allocator, uint32_t want, uint32_t threads)
 {
     bm_batch *batch = resize(allocator, NULL, sizeof *batch);
@@ -49,7 +61,7 @@ bm_batch *bm_batch_open_with(bm_allocator allocator, uint32_t want, uint32_t thr
     batch->want = want & BM_WANT_SYMBOLS ? want | BM_WANT_FACTS : want;
     batch->threads = threads == 0 ? processors() : threads > THREADS_MOST ? THREADS_MOST : threads;
     batch->last = &batch->first;
-    pthread_mutex_init(&batch->lock, NULL);
+    lock_init(&batch->lock);
     condition_init(&batch->work);
     condition_init(&batch->room);
     condition_init(&batch->result);

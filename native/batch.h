@@ -1,6 +1,6 @@
 /*
  * batch.h: the inside of batches, shared by batch.c, tasks.c, walk.c, thread.c,
- * worker.c, stream.c and emit.c.
+ * worker.c, screen.c, stream.c and emit.c.
  *
  * Purpose.    Lists and trees of files: one open and one read of each file serve format detection,
  *             facts and every digest.
@@ -24,7 +24,9 @@
 #include "bm.h"
 #include "hash.h"
 #include "reader.h"
+#include "ring.h"
 #include "source.h"
+#include "sys.h"
 
 #define POOL_BYTES 524288       /* small files read, not yet hashed: about a second-level cache */
 #define SMALL_MOST 131072       /* larger files are streamed */
@@ -33,9 +35,8 @@
 #define STREAM_BYTES (POOL_BYTES / STREAMS)
 #define LARGE_MOST 32           /* large files waiting for a worker */
 #define LARGE_URGENT 268435456  /* bytes: a file that is not made to wait for company */
-#define HEAD_BYTES 64           /* enough to dismiss a file by */
 #define LISTING_BYTES 32768
-#define TASK_NAMES 32           /* files handed over at a time */
+#define TASK_NAMES RING_FILES   /* files handed over at a time */
 #define BLOCK_RECORDS 256
 #define BLOCK_ARENA 262144      /* bytes of arena past which a block is handed on */
 #define PATH_MOST 65535         /* bytes of a path below its root */
@@ -126,6 +127,7 @@ typedef struct {
     uint8_t *window;            /* BM_SOURCE_BUFFER, for sources */
     uint8_t *listing;           /* LISTING_BYTES */
     bm_pool pool;
+    bm_ring ring;
 } bm_worker;
 
 /* batch.c */
@@ -164,6 +166,11 @@ void bm_worker_room(bm_worker *worker);
 void bm_worker_file(bm_worker *worker, const bm_place *place, uint8_t type);
 void bm_worker_flush(bm_worker *worker);
 void bm_worker_source(bm_worker *worker, bm_source *source, int *fd, uint64_t size);
+
+/* screen.c: whether an open file is one to be left out; then which names of a task are (bit 0: the first). Those
+ * have been counted. */
+bool bm_screen_open(bm_worker *worker, int fd);
+uint32_t bm_screen_names(bm_worker *worker, const bm_task *task);
 
 /* stream.c */
 void bm_stream_run(bm_worker *worker, const bm_large *urgent);

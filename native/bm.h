@@ -301,6 +301,12 @@ void bm_batch_progress(bm_batch *batch, bm_progress *progress);
 /* Cancels, waits for the workers and frees everything but blocks already taken. NULL is allowed. */
 void bm_batch_close(bm_batch *batch);
 
+/*
+ * For tests and benchmarks: `yes` forbids io_uring from the next batch on, as an older kernel or a filter
+ * would.
+ */
+void bm_ring_forbid(int yes);
+
 /* Hashing. `want` is one BM_WANT_SHA… bit everywhere. */
 #define BM_HASH_OK 0
 #define BM_HASH_UNKNOWN 1   /* not one of the three algorithms */

@@ -128,7 +128,8 @@ uint8_t *bm_record_digest(bm_record *record, uint32_t want)
 
 bool bm_stat_differs(const struct stat *before, const struct stat *after)
 {
-    return before->st_size != after->st_size || before->st_mtim.tv_sec != after->st_mtim.tv_sec ||
+    return before->st_dev != after->st_dev || before->st_ino != after->st_ino || before->st_size != after->st_size ||
+           before->st_mtim.tv_sec != after->st_mtim.tv_sec ||
            before->st_mtim.tv_nsec != after->st_mtim.tv_nsec || before->st_ctim.tv_sec != after->st_ctim.tv_sec ||
            before->st_ctim.tv_nsec != after->st_ctim.tv_nsec;
 }

@@ -55,7 +55,7 @@ static void fill(stream *self)
     self->filled = 0;
     self->last = left == wanted;
     while (self->filled < wanted && self->status == BM_STATUS_OK) {
-        ssize_t got = read(self->file.fd, self->piece + self->filled, wanted - self->filled);
+        ssize_t got = bm_sys_read(self->file.fd, self->piece + self->filled, wanted - self->filled);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) self->status = BM_STATUS_READ, self->error = errno;
         else if (got == 0) self->status = BM_STATUS_SHRANK;
@@ -87,7 +87,7 @@ static void read_facts(bm_worker *worker, stream *self, bm_record *record)
 static void check_unchanged(stream *self)
 {
     struct stat after;
-    if (fstat(self->file.fd, &after) != 0) self->status = BM_STATUS_STAT, self->error = errno;
+    if (bm_sys_fstat(self->file.fd, &after) != 0) self->status = BM_STATUS_STAT, self->error = errno;
     else if (bm_stat_differs(&self->file.before, &after)) self->status = BM_STATUS_CHANGED;
 }
 

@@ -108,13 +108,15 @@ void bm_dir_hold(bm_batch *batch, bm_dir *dir)
 
 void bm_dir_release(bm_batch *batch, bm_dir *dir, bool reader)
 {
+    int unread = -1;
     pthread_mutex_lock(&batch->lock);
-    if (reader && --dir->readers == 0 && dir->fd >= 0) {
-        close(dir->fd);
+    if (reader && --dir->readers == 0) {
+        unread = dir->fd;
         dir->fd = -1;
     }
     bool last = --dir->references == 0;
     pthread_mutex_unlock(&batch->lock);
+    if (unread >= 0) bm_sys_close(unread); /* not while others wait for the lock */
     if (last) free(dir);
 }
 

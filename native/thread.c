@@ -47,8 +47,9 @@ static void run_files(bm_worker *worker, bm_task *task)
 {
     uint8_t type;
     bm_place place = {task->dir, task->dir->root, NULL};
-    while (!bm_batch_stopped(worker->batch) && (place.name = bm_task_name(task, &type)) != NULL)
-        bm_worker_file(worker, &place, type);
+    uint32_t dismissed = bm_screen_names(worker, task);
+    for (; !bm_batch_stopped(worker->batch) && (place.name = bm_task_name(task, &type)) != NULL; dismissed >>= 1)
+        if (!(dismissed & 1)) bm_worker_file(worker, &place, type);
 }
 
 #define NAME_BYTES 4097 /* PATH_MAX and one more */
@@ -103,6 +104,7 @@ static bool start(bm_worker *worker, bm_batch *batch)
 
 static void finish(bm_worker *worker)
 {
+    bm_ring_end(&worker->ring);
     bm_block_free(worker->arena.block);
     free(worker->pool_bytes);
     free(worker->window);

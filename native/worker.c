@@ -60,7 +60,7 @@ static ssize_t read_whole(int fd, uint8_t *to, size_t size)
 {
     size_t used = 0;
     while (used <= size) {
-        ssize_t got = read(fd, to + used, size + 1 - used);
+        ssize_t got = bm_sys_read(fd, to + used, size + 1 - used);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return -1;
         used += (size_t)got;
@@ -73,7 +73,7 @@ static ssize_t read_whole(int fd, uint8_t *to, size_t size)
 static bool was_changed(int fd, const struct stat *before)
 {
     struct stat after;
-    return fstat(fd, &after) != 0 || bm_stat_differs(before, &after);
+    return bm_sys_fstat(fd, &after) != 0 || bm_stat_differs(before, &after);
 }
 
 /* The status of a file read in full as far as its size and times go. */
@@ -104,8 +104,12 @@ static void count_file(bm_worker *worker, uint64_t bytes)
     atomic_fetch_add_explicit(&worker->batch->bytes, bytes, memory_order_relaxed);
 }
 
-/* A small file whose bytes are all wanted. */
-static void read_small(bm_worker *worker, const bm_place *place, int fd, const struct stat *before)
+/*
+ * A small file whose bytes are all wanted. What was found by name before serves as well as fstat(2): the
+ * status afterwards must be the same, inode included. If it is not, false, unless this is the `last` try:
+ * a file that was replaced before it was opened has not changed while it was read.
+ */
+static bool read_small(bm_worker *worker, const bm_place *place, int fd, const struct stat *before, bool last)
 {
     bm_pool *pool = &worker->pool;
     size_t size = (size_t)before->st_size;
@@ -114,30 +118,35 @@ static void read_small(bm_worker *worker, const bm_place *place, int fd, const s
     ssize_t got = read_whole(fd, bytes, size);
     int error = got < 0 ? errno : 0;
     uint32_t status = reading_status(fd, before, got);
+    if (!last && status != BM_STATUS_OK) {
+        (void)lseek(fd, 0, SEEK_SET); /* fails where a pipe has taken the place: it will not be read */
+        return false;
+    }
     uint64_t mark = worker->arena.block ? worker->arena.block->arena_len : 0;
     bm_record *record = bm_emit(worker, place);
-    if (!record) return;
+    if (!record) return true;
     bm_emit_stat(record, before);
     count_file(worker, got > 0 ? (uint64_t)got : 0);
     if (status != BM_STATUS_OK) {
         record->offset = got > 0 ? (uint64_t)got : 0;
         bm_emit_failure(worker, record, status, error);
-        return;
+        return true;
     }
     if (worker->batch->want & BM_WANT_FACTS) {
         bm_source source;
         bm_source_open_memory(&source, bytes, size);
         bm_emit_facts(worker, record, &source);
-        if (drop_unrecognised(worker, record, mark)) return;
+        if (drop_unrecognised(worker, record, mark)) return true;
     }
     pool->data[pool->count] = bytes, pool->size[pool->count] = size;
     pool->record[pool->count++] = (uint32_t)(record - worker->arena.block->records);
     pool->used += size;
+    return true;
 }
 
 static int64_t read_at(void *context, uint64_t offset, uint8_t *to, size_t length)
 {
-    ssize_t got = pread(*(int *)context, to, length, (off_t)offset);
+    ssize_t got = bm_sys_pread(*(int *)context, to, length, offset);
     return got < 0 ? -(int64_t)errno : got;
 }
 
@@ -150,36 +159,10 @@ void bm_worker_source(bm_worker *worker, bm_source *source, int *fd, uint64_t si
 static void seed_head(bm_worker *worker, bm_source *source, int fd)
 {
     size_t length = source->size < BM_WINDOW_BYTES ? (size_t)source->size : BM_WINDOW_BYTES;
-    ssize_t got = pread(fd, worker->window, length, 0);
+    ssize_t got = bm_sys_pread(fd, worker->window, length, 0);
     if (got != (ssize_t)length) return; /* the source will meet the same trouble and report it */
     source->windows[0] = source->current = (bm_window){worker->window, 0, length};
     source->next = 1;
-}
-
-/*
- * Whether a file that starts so could be of a format that the readers know: by its first two bytes,
- * so that most files of a tree cost an open, a read and a close.
- */
-static bool may_be_recognised(const uint8_t *head, ssize_t length)
-{
-    static const uint8_t starts[][2] = {
-        {0x7f, 'E'}, {'#', '!'}, {'M', 'Z'}, {'!', '<'}, {0xca, 0xfe}, {0xfe, 0xed}, {0xce, 0xfa}, {0xcf, 0xfa},
-        {0xbe, 0xba}, {0xbf, 0xba},
-    };
-    if (length < 0) return true; /* for the reader to report */
-    for (size_t i = 0; length >= 2 && i < sizeof starts / sizeof *starts; i++)
-        if (head[0] == starts[i][0] && head[1] == starts[i][1]) return true;
-    return false;
-}
-
-/* True where only recognised files are wanted and this one is none: counted, and done with. */
-static bool dismissed(bm_worker *worker, int fd)
-{
-    uint32_t want = worker->batch->want;
-    if (!(want & BM_WANT_RECOGNISED) || (want & WANT_DIGESTS)) return false;
-    if (may_be_recognised(worker->window, pread(fd, worker->window, HEAD_BYTES, 0))) return false;
-    count_file(worker, 0);
-    return true;
 }
 
 /* A file of which only facts, or nothing but its metadata, are wanted. */
@@ -251,56 +234,64 @@ static void report_other(bm_worker *worker, const bm_place *place, const struct 
     }
 }
 
-static void read_open(bm_worker *worker, const bm_place *place, int fd)
+/* Reads the open file by what it wants; `named` is what its name led to before, or NULL where that was not asked. */
+static void read_open(bm_worker *worker, const bm_place *place, int fd, const struct stat *named)
 {
     struct stat before;
-    if (dismissed(worker, fd)) {
-        close(fd);
+    bool digests = worker->batch->want & WANT_DIGESTS;
+    if (bm_screen_open(worker, fd)) {
+        bm_sys_close(fd);
         return;
     }
-    if (fstat(fd, &before) != 0) {
+    if (named && digests && named->st_size <= SMALL_MOST && read_small(worker, place, fd, named, false)) {
+        bm_sys_close(fd);
+        return;
+    }
+    if (bm_sys_fstat(fd, &before) != 0) {
         fail_place(worker, place, BM_STATUS_STAT, errno);
     } else if (!S_ISREG(before.st_mode)) {
         report_other(worker, place, &before);
-    } else if (!(worker->batch->want & WANT_DIGESTS)) {
+    } else if (!digests) {
         read_facts_only(worker, place, fd, &before);
     } else if (before.st_size > SMALL_MOST) {
         offer_large(worker, place, fd, &before);
         return; /* the descriptor has gone with it */
     } else {
-        read_small(worker, place, fd, &before);
+        read_small(worker, place, fd, &before, true);
     }
-    close(fd);
+    bm_sys_close(fd);
 }
 
 /* The entries that are no regular file, as far as a listing or a look can tell: not opened. */
-static bool is_regular(bm_worker *worker, const bm_place *place)
+static bool is_regular(bm_worker *worker, const bm_place *place, struct stat *stat)
 {
-    struct stat stat;
     int base = place->dir ? place->dir->fd : AT_FDCWD;
-    if (fstatat(base, place->name, &stat, place->dir ? AT_SYMLINK_NOFOLLOW : 0) != 0) {
+    if (fstatat(base, place->name, stat, place->dir ? AT_SYMLINK_NOFOLLOW : 0) != 0) {
         fail_place(worker, place, errno == ENOENT && !place->dir ? BM_STATUS_OPEN : BM_STATUS_STAT, errno);
         return false;
     }
-    if (S_ISDIR(stat.st_mode) && place->dir) {
+    if (S_ISDIR(stat->st_mode) && place->dir) {
         bm_walk_dir(worker, place->dir, place->name); /* a file system that gives no types */
         return false;
     }
-    if (!S_ISREG(stat.st_mode)) report_other(worker, place, &stat);
-    return S_ISREG(stat.st_mode);
+    if (!S_ISREG(stat->st_mode)) report_other(worker, place, stat);
+    return S_ISREG(stat->st_mode);
 }
 
 void bm_worker_file(bm_worker *worker, const bm_place *place, uint8_t type)
 {
     bm_worker_room(worker);
     if (type != DT_REG && type != DT_UNKNOWN && type != DT_DIR && !is_wanted(worker, place, type == DT_LNK)) return;
-    if (type != DT_REG && !is_regular(worker, place)) return;
+    struct stat named;
+    if (type != DT_REG && !is_regular(worker, place, &named)) return;
     int base = place->dir ? place->dir->fd : AT_FDCWD;
-    int fd = openat(base, place->name, place->dir ? FILE_FLAGS | O_NOFOLLOW : FILE_FLAGS);
+    int fd, flags = place->dir ? FILE_FLAGS | O_NOFOLLOW : FILE_FLAGS;
+    do fd = bm_sys_open(base, place->name, flags);
+    while (fd < 0 && errno == EINTR);
     if (fd >= 0) {
-        read_open(worker, place, fd);
+        read_open(worker, place, fd, type == DT_REG ? NULL : &named);
     } else if (errno == ELOOP && place->dir) {
-        (void)is_regular(worker, place); /* became a link after it was listed: reported as one */
+        (void)is_regular(worker, place, &named); /* became a link after it was listed: reported as one */
     } else {
         fail_place(worker, place, BM_STATUS_OPEN, errno);
     }

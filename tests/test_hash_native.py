@@ -20,6 +20,10 @@ def need(*tools: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)}")
 
 
+WRAPPED = ("open", "read", "pread", "fstat", "ring_setup", "ring_register", "ring_enter")
+"""The system calls of native/sys.h that batch_main.c makes fail."""
+
+
 def build(program: str, output: Path, *, compiler: str = "gcc", flags: tuple[str, ...] = tasks.SANITIZERS) -> Path:
     sources = [tasks.NATIVE / "tests" / program, *sorted(tasks.NATIVE.glob("*.c"))]
     command: list[str | Path] = [
@@ -59,9 +63,12 @@ def test_every_kernel_on_other_machines(tmp_path: Path, machine: str) -> None:
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_batches_under_sanitizers(tmp_path: Path, sanitizer: str) -> None:
-    flags = ("-g", "-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
+    wraps = (f"-Wl,--wrap=bm_sys_{name}" for name in WRAPPED)
+    flags = ("-g", "-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *wraps)
     program = build("batch_main.c", tmp_path / "batch", flags=flags)
     (tmp_path / "tree").mkdir()
     output = tasks.run([program, tmp_path / "tree"], timeout=600)
     assert output.endswith("0 failures\n")
     assert "4 threads:" in output
+    assert output.count("failed one after the other") == 4
+    assert "ring: " in output
