@@ -60,10 +60,19 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the reader; `nox -s fuzz -- SECONDS` (60 where none are given)."""
+    """Fuzz the reader; `nox -s fuzz -- SECONDS [RUNS]` (60 seconds where none are given; RUNS ends it earlier)."""
     _install(session, "test")
-    seconds = session.posargs[0] if session.posargs else "60"
-    session.run("python", "-c", f"from native import tasks; print(tasks.fuzz({int(seconds)}))")
+    numbers = [int(number) for number in session.posargs] or [60]
+    call = f"tasks.fuzz({numbers[0]}, runs={numbers[1] if len(numbers) > 1 else -1})"
+    session.run("python", "-c", f"from native import tasks; print({call})")
+
+
+@nox.session(default=False)
+def differential(session: nox.Session) -> None:
+    """The reader against pyelftools on every ELF file below /usr and /opt, or below what follows --."""
+    _install(session, "test")
+    places = session.posargs or [place for place in ("/usr", "/opt") if Path(place).is_dir()]
+    session.run("python", "-m", "tests.differential", *places)
 
 
 @nox.session(default=False)

@@ -104,8 +104,11 @@ def sanitizers() -> str:
         return test_reader(Path(scratch), flags=SANITIZERS) + replay(Path(scratch))
 
 
-def fuzz(seconds: int, *, max_len: int = 2048) -> str:
-    """Fuzz the reader for a while, from the corpus and the small fixtures; ends with the report of a crash."""
+def fuzz(seconds: int, *, runs: int = -1, max_len: int = 2048) -> str:
+    """Fuzz the reader for so long, or for so many runs; starts from the corpus and the small fixtures.
+
+    Ends with the report of a crash.
+    """
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         seeds = scratch / "seeds"
@@ -121,6 +124,7 @@ def fuzz(seconds: int, *, max_len: int = 2048) -> str:
         )
         options = [
             f"-max_total_time={seconds}",
+            f"-runs={runs}",
             f"-max_len={max_len}",
             "-print_final_stats=1",
             "-artifact_prefix=crash-",
