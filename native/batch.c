@@ -277,10 +277,10 @@ void bm_batch_progress(bm_batch *batch, bm_progress *progress)
 static void free_leftovers(bm_batch *batch)
 {
     for (bm_task *task = bm_task_pop(batch); task; task = bm_task_pop(batch)) bm_task_free(batch, task);
-    for (bm_large file; bm_large_take(batch, &file); free(file.path)) close(file.fd);
+    for (bm_large file; bm_large_take(batch, &file); free(file.path)) bm_sys_close(file.fd);
     for (bm_block *block = bm_batch_take(batch); block; block = bm_batch_take(batch)) bm_block_free(block);
     for (uint32_t i = 0; i < batch->root_count; i++) {
-        if (batch->roots[i].fd >= 0) close(batch->roots[i].fd);
+        if (batch->roots[i].fd >= 0) bm_sys_close(batch->roots[i].fd);
         free(batch->roots[i].path);
     }
 }

@@ -131,7 +131,7 @@ static void report(bm_worker *worker, stream *self)
 static void end(session *self, stream *finished, bool reported)
 {
     if (reported) report(self->worker, finished);
-    close(finished->file.fd);
+    bm_sys_close(finished->file.fd);
     free(finished->file.path);
     if (!finished->urgent) bm_large_done(self->worker->batch);
     finished->active = false;

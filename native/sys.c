@@ -1,8 +1,8 @@
 /*
  * sys.c: see sys.h.
  *
- * Purpose.    Where a long is not 64 bits wide, offsets and struct stat take libc's care, and so the
- *             wrappers are used.
+ * Purpose.    Where a long is not 64 bits wide, offsets take libc's care, and so its wrappers are used;
+ *             also under ThreadSanitizer, which follows descriptors through them.
  * Ownership.  Nothing.
  * Threads.    Any.
  */
@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifdef __LP64__
+#if defined(__LP64__) && !defined(__SANITIZE_THREAD__)
 
 int bm_sys_open(int base, const char *path, int flags) { return (int)syscall(SYS_openat, base, path, flags, 0); }
 ssize_t bm_sys_read(int fd, void *to, size_t size) { return syscall(SYS_read, fd, to, size); }

@@ -35,7 +35,7 @@ static int open_stepwise(int root, const char *path)
     for (const char *at = path; fd >= 0 && *at;) {
         size_t length = strcspn(at, "/");
         if (length >= sizeof name) {
-            close(fd);
+            bm_sys_close(fd);
             errno = ENAMETOOLONG;
             return -1;
         }
@@ -43,7 +43,7 @@ static int open_stepwise(int root, const char *path)
         name[length] = 0;
         int next = openat(fd, name, DIRECTORY_FLAGS);
         int error = errno;
-        close(fd);
+        bm_sys_close(fd);
         errno = error;
         fd = next;
         at += length + (at[length] == '/');

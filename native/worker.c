@@ -189,7 +189,7 @@ static void offer_large(bm_worker *worker, const bm_place *place, int fd, const 
     size_t above = dir && dir->length ? dir->length + 1u : 0, own = strlen(place->name);
     bm_large file = {fd, dir ? dir->root : place->root, *before, bm_batch_alloc(worker->batch, above + own + 1)};
     if (!file.path) {
-        close(fd);
+        bm_sys_close(fd);
         bm_batch_fail(worker->batch, ENOMEM);
         return;
     }
