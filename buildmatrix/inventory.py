@@ -15,7 +15,7 @@ from buildmatrix import archives, elf
 from buildmatrix.errors import UsageError
 from buildmatrix.facts import Digests, Kind, Status
 from buildmatrix.finding import Finding
-from buildmatrix.oci.layout import is_layout
+from buildmatrix.oci import graph, layout
 from buildmatrix.preflight import tarfs
 from buildmatrix.preflight.rootfs import Inode, TreeRoot, Unreadable
 from buildmatrix.sbom import packages, rpmdb
@@ -53,7 +53,7 @@ def look(path: Path, hashes: Sequence[str], platform: str = "") -> tuple[Tree, t
     Raises UsageError where `path` is nothing of the kind, and ScanFailed where an archive is damaged.
     """
     digests: tuple[tuple[str, str], ...] = ()
-    if path.is_dir() and is_layout(path):
+    if path.is_dir() and layout.is_layout(path):
         found, kind = _memory(tarfs.image_root(path, platform or _platform(path)), hashes), "container"
     elif path.is_dir():
         found, kind = _directory(path, hashes), "file"
@@ -80,14 +80,23 @@ def look(path: Path, hashes: Sequence[str], platform: str = "") -> tuple[Tree, t
     return tree, tuple(found.findings)
 
 
-def _platform(layout: Path) -> str:
-    images = sorted({image for layer in archives.layers(layout) for image in layer.images} - {"unknown/unknown"})
-    if len(images) > 1:
-        raise UsageError(
-            f"{layout}: has images for {', '.join(images)}, expected one to be chosen",
-            fix=f"add --platform {images[0]}; each image has an SBOM of its own",
-        )
-    return images[0] if images else "unknown"
+def _platform(path: Path) -> str:
+    """The platform of a layout's only image. Raises UsageError where there are several, or none."""
+    store = layout.Layout(path)
+    found = {
+        str(item)
+        for entry in store.index().manifests
+        if graph.known(entry)
+        for item, _ in graph.images_of(store, entry)
+        if not item.unknown
+    }
+    images = sorted(found)
+    if len(images) == 1:
+        return images[0]
+    raise UsageError(
+        f"{path}: has {'images for ' + ', '.join(images) if images else 'no image with a platform'}, expected one",
+        fix=f"add --platform {images[0]}; each image has an SBOM of its own" if images else "build the image again",
+    )
 
 
 def _pairs(digests: Digests, hashes: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """Bills of materials against the official schemas, foreign validators, and real package databases."""
 
+import hashlib
 import io
 import json
 import sqlite3
@@ -507,3 +508,60 @@ def test_an_archive_with_a_hostile_name_is_listed_as_it_is(tmp_path: Path) -> No
 
 def test_os_release_is_unquoted() -> None:
     assert os_release("ID='alpine'\n#X=1\nVERSION_ID=3.20\n") == {"ID": "alpine", "VERSION_ID": "3.20"}
+
+
+def image_layout(folder: Path, layers: dict[str, Path]) -> Path:
+    """An OCI layout with one image for each platform, of one layer each."""
+
+    def blob(data: bytes, kind: str) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        path = folder / "blobs" / "sha256" / digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    entries = []
+    for name, layer in layers.items():
+        system, _, architecture = name.partition("/")
+        where = {"os": system, "architecture": architecture}
+        diff_id = f"sha256:{hashlib.sha256(layer.read_bytes()).hexdigest()}"
+        config = blob(
+            json.dumps({**where, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}).encode(), "config.v1+json"
+        )
+        manifest = {
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config,
+            "layers": [blob(layer.read_bytes(), "layer.v1.tar")],
+        }  # fmt: skip
+        entries.append({**blob(json.dumps(manifest).encode(), "manifest.v1+json"), "platform": where})
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+    return folder
+
+
+def test_an_image_is_listed_for_one_platform(tmp_path: Path) -> None:
+    place = tar_of(root(tmp_path / "root"), tmp_path / "root.tar")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "app").write_bytes(b"x")
+    other = tar_of(tmp_path / "bare", tmp_path / "bare.tar")
+    both = image_layout(tmp_path / "both", {"linux/amd64": place, "linux/arm64": other})
+    with pytest.raises(UsageError, match="images for linux/amd64, linux/arm64, expected one"):
+        inventory.look(both, ("sha256",))
+    assert [item.name for item in inventory.look(both, ("sha256",), "linux/amd64")[0].packages] == ["libc6"]
+    assert [item.path for item in inventory.look(both, ("sha256",), "linux/arm64")[0].files] == ["app"]
+    single = image_layout(tmp_path / "single", {"linux/amd64": place})
+    told = tree.bill(inventory.look(single, ("sha256", "sha1"))[0], TOOLS, None)
+    assert check_cyclonedx(cyclonedx.write(told))["metadata"]["component"]["type"] == "container"
+    check_spdx(spdx.write(told))
+
+
+def test_go_binaries_in_a_tree_bring_their_modules() -> None:
+    files = tuple(tree.File(path=f"app{n}", size=1, hashes=(("sha256", "0" * 64),), facts=facts()) for n in (1, 2))
+    found = tree.Tree(
+        name="t", kind="file", hashes=(), files=files, links={}, packages=(), release={}, complete=True
+    )  # fmt: skip
+    bom = check_cyclonedx(cyclonedx.write(tree.bill(found, TOOLS, None)))
+    names = [item["name"] for item in bom["components"] if item["type"] == "library"]
+    assert names == ["example.org/app", "example.org/local", "example.org/new", "github.com/BurntSushi/toml", "stdlib"]
+    edges = {item["ref"]: item["dependsOn"] for item in bom["dependencies"]}
+    assert edges["file:app1"] == edges["file:app2"]
+    assert len(edges["file:app1"]) == 5
