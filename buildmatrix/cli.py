@@ -25,6 +25,8 @@ COMMANDS = {
     "image": "build multi-arch images and prove them from their bytes",
     "push": "publish images by digest, prove them in the registry, and set their tags last",
     "run": "start each platform's image on the local engine, and ask it whether it lives",
+    "keygen": "make a key pair for signing, in cosign's format",
+    "sign": "sign files; `build` signs dist/ by itself",
     "repro": "build twice in different folders and compare every byte",
     "scan": "facts and digests of files, trees, archives and image layouts",
     "hash": "digests in the form that sha256sum -c accepts",

@@ -18,6 +18,7 @@ from buildmatrix.images import proof as image_proof
 from buildmatrix.images import smoke
 from buildmatrix.images import verification as image_verification
 from buildmatrix.oci import inspection
+from buildmatrix.signing import refused
 
 STAGES = (
     (1, "configuration"),
@@ -87,6 +88,7 @@ _STEPS = (
     image_proof,
     image_verification,
     smoke,
+    refused,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

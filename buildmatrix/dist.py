@@ -71,9 +71,9 @@ class Dist:
         """The folder of one cell."""
         return self.root / cell
 
-    def state(self, cell: str) -> Path:
-        """Where what was learnt about a cell's artifact may be kept beside its lock; no part of a release."""
-        return self.root / STATE / f"{cell}.hashed"
+    def state(self, cell: str, what: str = "hashed") -> Path:
+        """Where what was learnt about a cell may be kept beside its lock; no part of a release."""
+        return self.root / STATE / f"{cell}.{what}"
 
     def partial(self, cell: str) -> Path:
         """The folder that a compiler may write into while the cell's lock is held, made empty."""

@@ -191,6 +191,55 @@ class RecordInvalid(BuildmatrixError):
     exit_status = EXIT_FINDINGS
 
 
+class SigningFailed(BuildmatrixError):
+    """Something could not be signed; nothing half-signed was left."""
+
+    code = "BM760"
+    exit_status = EXIT_SIGNING
+
+
+class KeyDamaged(BuildmatrixError):
+    """A key, certificate or trusted root cannot be read, or is not what its name says."""
+
+    code = "BM761"
+    exit_status = EXIT_SIGNING
+
+
+class WrongPassword(BuildmatrixError):
+    """The password does not open the private key."""
+
+    code = "BM762"
+    exit_status = EXIT_SIGNING
+
+
+class KeyExposed(BuildmatrixError):
+    """Others than its owner may read or change a private key."""
+
+    code = "BM763"
+    exit_status = EXIT_SIGNING
+
+
+class KeyParameters(BuildmatrixError):
+    """A private key asks for scrypt parameters that no tool writes."""
+
+    code = "BM764"
+    exit_status = EXIT_SIGNING
+
+
+class KeyExists(BuildmatrixError):
+    """A new key would replace one that is there."""
+
+    code = "BM765"
+    exit_status = EXIT_SIGNING
+
+
+class PasswordMissing(BuildmatrixError):
+    """A private key needs a password, and there is nobody to ask."""
+
+    code = "BM766"
+    exit_status = EXIT_SIGNING
+
+
 class ReferenceInvalid(BuildmatrixError):
     """An image reference, digest or platform is not written as the specifications say."""
 

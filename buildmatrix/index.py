@@ -5,23 +5,33 @@ There is no shared index that steps would have to update: whoever finishes deriv
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from buildmatrix import signed
 from buildmatrix.artifact import Document, Record
 from buildmatrix.deployment import RootImage
 from buildmatrix.dist import PROVENANCE, SBOMS, Dist, canonical
 from buildmatrix.matrix import Matrix
 from buildmatrix.prepare import Commit
+from buildmatrix.signed import Signature
 
 INDEX_SCHEMA = 1
 _TYPES = {**dict.fromkeys(SBOMS.values(), "SBOM"), PROVENANCE: "Provenance"}
 
 
-def files(matrix: Matrix, version: str, commit: Commit | None, records: tuple[Record, ...]) -> dict[str, bytes]:
-    """Name and content of every derived file."""
+def files(
+    matrix: Matrix,
+    version: str,
+    commit: Commit | None,
+    records: tuple[Record, ...],
+    signatures: Mapping[str, tuple[Signature, ...]],
+) -> dict[str, bytes]:
+    """Name and content of every derived file; `signatures` are the bundles of each cell."""
+    listed = [entry for record in records for entry in _artifacts(record)]
+    listed += [_signature(record, item) for record in records for item in signatures.get(record.cell, ())]
     return {
-        "artifacts.json": canonical([entry for record in records for entry in _artifacts(record)]),
+        "artifacts.json": canonical(listed),
         "checksums.txt": "".join(
             f"{item.sha256}  {record.cell}/{item.name}\n" for record in records for item in record.files
         ).encode(),
@@ -33,8 +43,30 @@ def files(matrix: Matrix, version: str, commit: Commit | None, records: tuple[Re
 def write(dist: Dist, matrix: Matrix, version: str, commit: Commit | None) -> None:
     """Derive the files from the records that are there now, under the index's lock."""
     with dist.lock("index"):
-        for name, data in files(matrix, version, commit, dist.records()).items():
+        records = dist.records()
+        for name, data in files(matrix, version, commit, records, signatures(dist, records)).items():
             dist.write(dist.root / name, data)
+
+
+def signatures(dist: Dist, records: tuple[Record, ...]) -> dict[str, tuple[Signature, ...]]:
+    """The bundles of each cell that has a record, as its signatures.json lists them."""
+    return {record.cell: signed.read(dist, record.cell) for record in records}
+
+
+def _signature(record: Record, signature: Signature) -> dict[str, Any]:
+    """A bundle in GoReleaser's field names; `file` says what it is for."""
+    return {
+        "name": signature.name,
+        "path": f"{record.cell}/{signature.name}",
+        "goos": record.goos,
+        "goarch": record.goarch,
+        "target": record.target,
+        "type": "Signature",
+        "binary": record.binary,
+        "file": signature.file,
+        "size": signature.size,
+        "sha256": signature.sha256,
+    }
 
 
 def _artifacts(record: Record) -> Iterator[dict[str, Any]]:
@@ -104,6 +136,10 @@ def _effective(matrix: Matrix, version: str) -> bytes:
         plain |= {"binary": cell.binary.name, "package": cell.binary.package, "env": dict(cell.target.env)}
         plain["exec"] = list(cell.binary.exec)
         document["cells"][cell.id] = plain
+    document["signing"] = {
+        name.replace("_", "-"): list(value) if isinstance(value := getattr(matrix.signing, name), tuple) else value
+        for name in matrix.signing.__slots__
+    }
     document["fleet"] = {host.name: {"host": host.words, "targets": list(host.targets)} for host in matrix.fleet}
     document["roots"] = {root.name: _root(root) for root in matrix.roots}
     return tomli_w.dumps(document).encode()

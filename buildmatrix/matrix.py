@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import deployment, imagespec, schema
+from buildmatrix import deployment, imagespec, schema, trust
 from buildmatrix.deployment import FleetHost, RootImage
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.schema import Key
 from buildmatrix.target import Target, resolve
+from buildmatrix.trust import Signing
 
 FILE_NAME = "matrix.toml"
 _RESERVED = ("all",)
@@ -99,6 +100,7 @@ class Matrix:
     go: Go
     sbom: Sbom
     provenance: Provenance
+    signing: Signing
     binaries: tuple[Binary, ...]
     targets: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -260,7 +262,8 @@ def parse(data: bytes, path: Path) -> Matrix:
 
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
     tops = (
-        "schema", "project", "go", "sbom", "provenance", "binaries", "targets", "fleet", "roots", "images", "overrides",
+        "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots", "images",
+        "overrides",
     )  # fmt: skip
     for name in document:
         if name not in tops:
@@ -277,6 +280,10 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     if formats.get("formats") == ():
         reader.add("sbom.formats", _Words("an empty list"), f"at least one of {', '.join(schema.FORMATS)}")
     _check_license(reader, project.get("license", ""))
+    signing, wrong = trust.read(
+        reader.keys(reader.table(document.get("signing", {}), "signing"), schema.SIGNING, "signing")
+    )
+    reader.problems += wrong
     _check_module(reader, go_table, path.parent)
     _check_placeholders(reader, go_table.get("ldflags", ()), "go.ldflags")
     binaries = _binaries(reader, document)
@@ -294,6 +301,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         go=Go(**_with_defaults(go_table, schema.GO)),
         sbom=Sbom(formats=_in_order(formats.get("formats", schema.FORMATS))),
         provenance=Provenance(**_with_defaults(provenance, schema.PROVENANCE)),
+        signing=signing,
         binaries=binaries,
         targets=tuple(raw_targets),
         cells=cells,

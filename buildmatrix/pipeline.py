@@ -12,20 +12,19 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from buildmatrix import attest, checks, errors, fleet, gobuild, index, sources, witness
-from buildmatrix.artifact import Artifact, Document, Inputs, Outcome, Record, Status
+from buildmatrix import attest, errors, fleet, index, steps, witness
+from buildmatrix.artifact import Outcome, Record, Status
 from buildmatrix.checks import across
-from buildmatrix.checks.rule import Subject
-from buildmatrix.dist import PROVENANCE, Dist, inputs_digest
-from buildmatrix.finding import Finding
+from buildmatrix.dist import Dist
 from buildmatrix.fleet import Fleet
 from buildmatrix.gobuild import Resolved
 from buildmatrix.plan import Plan, PlannedCell
 from buildmatrix.prepare import Commit
 from buildmatrix.process import SubprocessRunner
+from buildmatrix.signing.keyring import Keyring
+from buildmatrix.steps import CellRun
 
 if TYPE_CHECKING:
     from buildmatrix._scan import Scan
@@ -43,187 +42,38 @@ class Listener(Protocol):
         """A cell is through."""
 
 
-@dataclass(slots=True)
-class CellRun:
-    """One cell on its way through CELL_STEPS."""
-
-    planned: PlannedCell
-    plan: Plan
-    resolved: Resolved
-    dist: Dist
-    runner: SubprocessRunner
-    force: bool
-    origin: attest.Origin
-    scan: Scan | None = None
-    built: bool = False
-    documents: tuple[Document, ...] = ()
-    kept: bool = False
-    findings: tuple[Finding, ...] = ()
-    record: Record | None = None
-
-    @property
-    def cell(self) -> str:
-        """The cell's id."""
-        return self.planned.cell.id
-
-    @property
-    def path(self) -> Path:
-        """Where the artifact lies."""
-        return self.dist.folder(self.cell) / self.planned.cell.file_name
-
-    @property
-    def inputs(self) -> Inputs:
-        """Today's inputs."""
-        return gobuild.inputs_of(self.planned, self.plan, self.resolved)
-
-    @property
-    def inputs_digest(self) -> str:
-        """The digest of today's inputs."""
-        return inputs_digest(self.inputs)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What a build run is about. `epoch` is the time that documents carry, in seconds."""
+    """What a build run is about. `epoch` is the time that documents carry, in seconds.
+
+    Without a `keyring` nothing is signed.
+    """
 
     plan: Plan
     resolved: Resolved
     dist: Dist
     runner: SubprocessRunner
     listener: Listener
+    keyring: Keyring | None = None
     commit: Commit | None = None
     epoch: int | None = None
     force: bool = False
     fail_fast: bool = False
 
 
-def scan_file(path: Path) -> Scan:
-    """Facts and digests of one artifact; raises ScanFailed where it could not be read in full."""
-    from buildmatrix import elf
-
-    return next(iter(elf.scan([path], hashes=("sha256", "sha512"), facts=True)))
-
-
-def require(scan: Scan, cell: str) -> Scan:
-    """The scan itself, if every byte was read; else ScanFailed."""
-    if scan.digests.sha256 is None or scan.facts is None:
-        raise errors.ScanFailed(
-            f"{cell}: {scan.path} could not be read in full ({scan.status})",
-            why="what was not read cannot be vouched for",
-            fix="make the file readable, and let nothing write to dist/ meanwhile",
-        )
-    return scan
-
-
-def _build(run: CellRun) -> None:
-    if run.scan is None:
-        gobuild.build(run.planned, run.dist, run.runner, run.resolved.timeout)
-        run.built = True
-
-
-def _scan(run: CellRun) -> None:
-    if run.built:
-        run.scan = require(scan_file(run.path), run.cell)
-
-
-def _check(run: CellRun) -> None:
-    run.findings = checks.run(subject_of(run))
-
-
-def _sbom(run: CellRun) -> None:
-    if not run.kept:
-        environment = dict(run.planned.command.environment)
-        basis = _basis(run)
-        _write(run, attest.sboms(basis, attest.learn(basis.facts, run.plan.matrix, environment)))
-
-
-def _provenance(run: CellRun) -> None:
-    if not run.kept:
-        _write(run, {PROVENANCE: attest.provenance(_basis(run))})
-
-
-def _write(run: CellRun, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        run.dist.write(run.dist.folder(run.cell) / name, data)
-        run.documents = (*run.documents, attest.document(name, data))
-
-
-def _basis(run: CellRun) -> attest.Basis:
-    return attest.Basis(
-        planned=run.planned,
-        matrix=run.plan.matrix,
-        artifact=run.record.artifact if run.record else artifact_of(run.path.name, _scanned(run)),
-        facts=subject_of(run).facts,
-        inputs=run.inputs,
-        origin=run.origin,
-    )
-
-
-def _record(run: CellRun) -> None:
-    if run.record is not None:
-        if not run.kept:
-            attested = attest.digest(run.plan.matrix, run.origin)
-            run.record = replace(run.record, attested=attested, documents=run.documents)
-            run.dist.write_record(run.record)
-        return
-    scan, inputs = _scanned(run), run.inputs
-    target = run.planned.cell.target
-    environment = dict(run.planned.command.environment)
-    settings = dict(run.planned.command.settings)
-    run.record = Record(
-        cell=run.cell,
-        binary=run.planned.cell.binary.name,
-        target=target.name,
-        goos=target.goos,
-        goarch=target.goarch,
-        level_variable=target.architecture.level_variable,
-        level=target.level,
-        inputs=inputs,
-        inputs_digest=inputs_digest(inputs),
-        artifact=artifact_of(run.path.name, scan),
-        passed=tuple(sorted(set(environment) - set(settings) - {"CC", "CXX"})),
-        attested=attest.digest(run.plan.matrix, run.origin),
-        documents=run.documents,
-    )
-    run.dist.write_record(run.record)
-
-
 CELL_STEPS: tuple[tuple[str, Callable[[CellRun], None]], ...] = (
-    ("building", _build),
+    ("building", steps.build),
     # Beyond here no artifact byte changes.
-    ("scanning", _scan),
-    ("checking", _check),
+    ("scanning", steps.scan),
+    ("checking", steps.check),
     # What follows describes an artifact that was looked at, whatever the checks said of it.
-    ("listing components", _sbom),
-    ("stating provenance", _provenance),
+    ("listing components", steps.sbom),
+    ("stating provenance", steps.provenance),
     # Beyond here the artifact, its documents and its record agree.
-    ("recording", _record),
+    ("recording", steps.record),
+    # Beyond here only signatures are written.
+    ("signing", steps.sign),
 )
-
-
-def artifact_of(name: str, scan: Scan) -> Artifact:
-    """The artifact that a complete scan describes."""
-    digests = scan.digests
-    return Artifact(name=name, size=scan.size, sha256=digests.sha256 or "", sha512=digests.sha512 or "")
-
-
-def _scanned(run: CellRun) -> Scan:
-    if run.scan is None:
-        raise AssertionError("a step ran before the scan")
-    return run.scan
-
-
-def subject_of(run: CellRun) -> Subject:
-    """What the checks see of a scanned cell."""
-    facts = _scanned(run).facts
-    if facts is None:
-        raise AssertionError("a step ran before the scan")
-    return Subject(
-        cell=run.planned.cell,
-        facts=facts,
-        go_version=run.plan.go.version,
-        sums=sources.module_sums(run.plan.matrix),
-    )
 
 
 def run(build: Build) -> tuple[Outcome, ...]:
@@ -236,7 +86,7 @@ def run(build: Build) -> tuple[Outcome, ...]:
     survey(runs.values())
     changed = []
     for name, cell in runs.items():
-        if cell.kept:
+        if cell.settle():
             outcomes[name] = _through(cell, build.listener)
         else:
             changed.append(cell)
@@ -248,7 +98,7 @@ def run(build: Build) -> tuple[Outcome, ...]:
 
 def _cell_run(planned: PlannedCell, build: Build) -> CellRun:
     origin = attest.Origin(commit=build.commit.hash if build.commit else "", epoch=build.epoch)
-    return CellRun(planned, build.plan, build.resolved, build.dist, build.runner, build.force, origin)
+    return CellRun(planned, build.plan, build.resolved, build.dist, build.runner, build.force, origin, build.keyring)
 
 
 def survey(runs: Iterable[CellRun]) -> None:
@@ -323,6 +173,14 @@ def _through(run: CellRun, listener: Listener) -> Outcome:
     return outcome
 
 
+def _reason(run: CellRun) -> str:
+    if run.built:
+        return ""
+    if not run.kept:
+        return "unchanged, its documents made again"
+    return "unchanged, signed again" if run.signed else "unchanged"
+
+
 def _locked(run: CellRun, listener: Listener) -> Outcome:
     def waiting() -> None:
         run.runner.check()
@@ -369,7 +227,7 @@ def _parallel(runs: list[CellRun], build: Build, outcomes: dict[str, Outcome]) -
 
 def _compare(_build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcome]) -> None:
     """Hold the artifacts of this run against each other."""
-    subjects = [(subject_of(run), run.record.artifact.sha256) for run in runs.values() if run.record is not None]
+    subjects = [(steps.subject_of(run), run.record.artifact.sha256) for run in runs.values() if run.record is not None]
     for finding in across.run(subjects):
         old = outcomes[finding.cell]
         outcomes[finding.cell] = replace(old, findings=(*old.findings, finding))
@@ -382,7 +240,7 @@ def _predict(build: Build, runs: dict[str, CellRun], outcomes: dict[str, Outcome
         return
     judge = Fleet(matrix, lambda cell: build.dist.folder(cell.id) / cell.file_name)
     for name, run in runs.items():
-        subject = subject_of(run) if run.scan is not None else None
+        subject = steps.subject_of(run) if run.scan is not None else None
         if subject is None or subject.elf is None or subject.target.goos != "linux":
             continue
         found = judge.findings(run.planned.cell, dynamic=subject.elf.interp is not None)

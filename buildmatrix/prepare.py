@@ -5,9 +5,10 @@ This is where the outside is looked at, once, before anything runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from buildmatrix.command import passed_through
 from buildmatrix.gobuild import Resolved
 from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.process import Completed, Runner
+from buildmatrix.signing.keyring import Keyring
 
 _GIT_SECONDS = 60
 
@@ -138,3 +140,20 @@ def resolve(made: plan.Plan, host: Host, runner: Runner, timeout: float | None =
             compilers[item.cell.id] = provision.compiler_identity(item.compiler, item.cell.target, runner, environment)
     digest = sources.digest(sources.find(made.matrix, made.dist))
     return Resolved(sources=digest, compilers=compilers, timeout=timeout)
+
+
+def keyring(
+    matrix: Matrix,
+    host: Host,
+    runner: Runner,
+    asking: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Keyring:
+    """The signer and the policy of [signing]; a password is asked for inside `asking`, and only when it is needed."""
+    return Keyring(
+        matrix.signing,
+        root=matrix.root,
+        cache=toolchain.cache_dir(host.environment),
+        environment=host.environment,
+        runner=runner,
+        asking=asking,
+    )

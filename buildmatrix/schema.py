@@ -27,6 +27,8 @@ TOOLCHAIN = re.compile(r"auto|path|[0-9]+\.[0-9]+(\.[0-9]+)?")
 LICENSE = re.compile(r"([A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*)?")
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://[^\s@\x00-\x1f\x7f]+)?")
 FORMATS = ("cyclonedx", "spdx")
+URL = re.compile(r"(https?://[^\s@\x00-\x1f\x7f]+)?")
+SIGNING_BACKENDS = ("none", "development", "key", "certificate", "keyless", "cosign")
 PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
@@ -81,6 +83,37 @@ PROVENANCE = (
     Key(name="builder", kind="string", doc="Who builds: the URI that provenance gives as builder id. Let CI set its "
         "own, so that what a developer's machine built cannot pass for it.", default="urn:buildmatrix:local",
         pattern=re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+"), shape="a URI such as https://ci.example.org/release"),
+)  # fmt: skip
+
+SIGNING = (
+    Key(name="backend", kind="string", doc="Who signs: `development` (a key of this machine, made on first use, for no "
+        "release), `key` (a file of `buildmatrix keygen` or cosign), `certificate` (a key with an X.509 identity), "
+        "`keyless` (a fresh certificate from Fulcio; needs `buildmatrix[keyless]`), `cosign` (a KMS or hardware key "
+        "through the program), or `none`.", default="development", choices=SIGNING_BACKENDS),
+    Key(name="key", kind="string", doc="The private key: a file, or for `cosign` what it takes after --key, such as "
+        "`awskms:///alias/release`.", default=""),
+    Key(name="password-file", kind="string", doc="A file with the key's password. Default: BUILDMATRIX_PASSWORD, "
+        "COSIGN_PASSWORD, else the terminal.", default=""),
+    Key(name="certificate", kind="string", doc="The certificate of `key`, in PEM.", default=""),
+    Key(name="trusted-keys", kind="strings", doc="Public keys whose signatures `verify` accepts, in PEM. Default: the "
+        "public half of `key`. Name the old one too while keys are rotated.", default=()),
+    Key(name="revoked-keys", kind="strings", doc="Public keys that no signature may be by: files in PEM, or "
+        "`sha256:` and the fingerprint.", default=()),
+    Key(name="trusted-root", kind="string", doc="A sigstore trusted_root.json: whose certificates, time stamps and "
+        "logs `verify` accepts.", default=""),
+    Key(name="issuer", kind="string", doc="The OIDC issuer that certificates must be for: exactly, or as `glob:…` or "
+        "`regex:…` over the whole value.", default=""),
+    Key(name="identities", kind="strings", doc="The identities that may sign with certificates: URIs or addresses, "
+        "each exactly, or as `glob:…` or `regex:…`.", default=()),
+    Key(name="fulcio", kind="string", doc="The address of Fulcio, for `keyless`.", default="", pattern=URL,
+        shape="an address such as https://fulcio.example.org"),
+    Key(name="rekor", kind="string", doc="The address of Rekor, for `keyless`.", default="", pattern=URL,
+        shape="an address such as https://rekor.example.org"),
+    Key(name="rekor-version", kind="string", doc="The version of Rekor's API.", default="1", choices=("1", "2")),
+    Key(name="oidc", kind="string", doc="The OIDC issuer to log in at, where neither SIGSTORE_ID_TOKEN nor a CI system "
+        "says who signs.", default="", pattern=URL, shape="an address such as https://oauth.example.org"),
+    Key(name="timestamp-authority", kind="string", doc="An RFC 3161 authority that stamps signatures by certificates, "
+        "so that they outlive them.", default="", pattern=URL, shape="an address such as https://tsa.example.org/stamp"),
 )  # fmt: skip
 
 BINARY = (
@@ -253,6 +286,7 @@ TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("go", GO, "The Go module and its toolchain."),
     ("sbom", SBOM, "Bills of materials, one of each format beside every artifact."),
     ("provenance", PROVENANCE, "What every artifact's provenance says beside its inputs."),
+    ("signing", SIGNING, "Who signs, and whom `verify` believes. docs/trust.md says what a signature proves."),
     ("binaries.NAME", BINARY, "One main package."),
     ("targets.NAME", SETTINGS, "One cell's platform and how it is compiled. `nox -s build-NAME` builds it."),
     ("fleet.NAME", FLEET, "Machines that artifacts run on. Without any, sensible ones are taken for each target."),
@@ -335,6 +369,7 @@ def json_schema() -> dict[str, Any]:
             "go": _table_schema(GO),
             "sbom": _table_schema(SBOM),
             "provenance": _table_schema(PROVENANCE),
+            "signing": _table_schema(SIGNING),
             "binaries": _named(BINARY, BINARY_NAME),
             "targets": _named(SETTINGS, NAME),
             "fleet": _named(FLEET, NAME),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildmatrix import attest, checks, errors, gobuild, index, prepare, proof, sources
+from buildmatrix import attest, checks, errors, gobuild, index, prepare, proof, signed, sources
 from buildmatrix.artifact import Artifact, Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
@@ -24,6 +25,7 @@ from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.plan import Plan, PlannedCell
 from buildmatrix.prepare import Commit, Host
 from buildmatrix.process import SubprocessRunner
+from buildmatrix.signing.keyring import Keyring
 
 if TYPE_CHECKING:
     from buildmatrix._scan import Scan
@@ -49,7 +51,10 @@ _COMPILER_SETTINGS = frozenset({"CC", "CXX", "CGO_CFLAGS", "CGO_CXXFLAGS", "CGO_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What is verified: today's plan against dist/. `whole` looks for extra files and index files too."""
+    """What is verified: today's plan against dist/.
+
+    `whole` looks for extra files and index files too; `release` refuses what is signed for development only.
+    """
 
     plan: Plan
     dist: Dist
@@ -58,6 +63,8 @@ class Verification:
     whole: bool
     host: Host
     runner: SubprocessRunner
+    keyring: Keyring
+    release: bool = False
 
 
 def run(verification: Verification) -> tuple[Outcome, ...]:
@@ -90,7 +97,12 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
                 findings += started.get(cell, ())
             elif item.cell.target.goos != "linux":
                 findings += elsewhere(item.cell)
-        outcomes[cell] = _outcome(cell, findings, _artifact(item.cell, scan))
+        artifact = _artifact(item.cell, scan)
+        if artifact is not None:
+            files = signed.Files(cell=cell, artifact=artifact, documents=attest.names(plan.matrix))
+            now, release = datetime.now(UTC), verification.release
+            findings += signed.findings(dist, files, verification.keyring, now=now, release=release)
+        outcomes[cell] = _outcome(cell, findings, artifact)
     for finding in across.run(subjects):
         old = outcomes[finding.cell]
         outcomes[finding.cell] = _outcome(finding.cell, [*old.findings, finding], old.artifact)
@@ -350,7 +362,9 @@ def _dist_findings(verification: Verification) -> Iterator[Finding]:
     dist, matrix = verification.dist, verification.plan.matrix
     expected = {Path(name) for name in INDEX_FILES}
     for cell in matrix.cells:
-        written = (cell.file_name, RECORD, *attest.names(matrix))
+        documents = attest.names(matrix)
+        written = [cell.file_name, RECORD, *documents]
+        written += signed.names(cell.file_name, documents) if verification.keyring.enabled else ()
         expected |= {Path(cell.id) / name for name in written}
     for path in dist.entries():
         if path not in expected and not _of_an_image(matrix, path):
@@ -365,7 +379,8 @@ def _dist_findings(verification: Verification) -> Iterator[Finding]:
         records = dist.records()
     except errors.RecordInvalid:
         return  # its cell has said so
-    derived = index.files(matrix, verification.plan.version, verification.commit, records)
+    bundles = index.signatures(dist, records)
+    derived = index.files(matrix, verification.plan.version, verification.commit, records, bundles)
     for name, data in derived.items():
         path = dist.root / name
         got = path.read_bytes() if path.is_file() else None

@@ -10,6 +10,7 @@ import pytest
 pytest.register_assert_rewrite("tests.registry_suite")
 
 GOLDEN = Path(__file__).parent / "golden"
+_DECIDING = ("NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS", "LINES", "GOFLAGS", "GOAMD64", "GOEXPERIMENT", "GOENV")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +33,6 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing in the caller's shell may decide a test: no colour switches, no CI marks, no Go settings."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS", "LINES", "GOFLAGS", "GOAMD64", "GOEXPERIMENT", "GOENV"):
+    """Nothing in the caller's shell may decide a test: no colour switches, CI marks, Go settings, passwords."""
+    for name in (*_DECIDING, "BUILDMATRIX_PASSWORD", "COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN"):
         monkeypatch.delenv(name, raising=False)

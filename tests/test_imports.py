@@ -16,20 +16,20 @@ from tests import factory
 PACKAGE = factory.ROOT / "buildmatrix"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "_native", "_layouts", "_seccomp", "_zstd", "errors", "facts", "arch", "finding"),
+    ("_version", "_native", "_layouts", "_seccomp", "_zstd", "errors", "facts", "arch", "finding", "patterns"),
     ("_goinfo", "schema", "ccflags", "artifact", "process", "seccomp"),
     ("_records", "target", "host"),
-    ("_scan", "deployment", "imagespec"),
+    ("_scan", "deployment", "imagespec", "trust"),
     ("matrix",),
     ("elf", "toolchain"),
     ("oci",),
     ("archives", "hashing", "sources", "witness", "command", "provision"),
     ("plan", "preflight", "signing", "repair", "embed"),
     ("checks", "dist", "children", "fleet", "report"),
-    ("gobuild", "sbom", "images"),
+    ("gobuild", "sbom", "images", "signed"),
     ("prepare", "provenance", "modcache"),
     ("attest", "inventory"),
-    ("index", "proof"),
+    ("index", "proof", "steps"),
     ("pipeline", "verify", "release", "faults", "converge"),
     ("repro", "shipping"),
     ("codes",),
@@ -44,7 +44,8 @@ A package stands for its modules, which may import each other, but for those tha
 
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 ONLY = {"subprocess": {"process"}, "tomllib": {"matrix"}, "buildmatrix._native": {"elf"}}
-HEAVY = ("rich", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "importlib.metadata")
+HEAVY = ("rich", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "nacl", "rfc3161_client",
+         "sigstore", "importlib.metadata")  # fmt: skip
 
 
 def modules() -> dict[str, Path]:

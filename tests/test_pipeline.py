@@ -11,6 +11,20 @@ import pytest
 from tests import project
 from tests.project import Project
 
+CELL_FILES = (
+    "hello",
+    "hello.sigstore.json",
+    "provenance.intoto.json",
+    "provenance.intoto.json.sigstore.json",
+    "record.json",
+    "record.json.sigstore.json",
+    "sbom.cdx.json",
+    "sbom.cdx.json.sigstore.json",
+    "sbom.spdx.json",
+    "sbom.spdx.json.sigstore.json",
+    "signatures.json",
+)
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -32,16 +46,7 @@ def test_build_leaves_artifacts_records_and_index(built: Project) -> None:
         "artifacts.json",
         "checksums.txt",
         "effective.toml",
-        "hello_amd64/hello",
-        "hello_amd64/provenance.intoto.json",
-        "hello_amd64/record.json",
-        "hello_amd64/sbom.cdx.json",
-        "hello_amd64/sbom.spdx.json",
-        "hello_arm64/hello",
-        "hello_arm64/provenance.intoto.json",
-        "hello_arm64/record.json",
-        "hello_arm64/sbom.cdx.json",
-        "hello_arm64/sbom.spdx.json",
+        *(f"hello_{target}/{name}" for target in ("amd64", "arm64") for name in CELL_FILES),
         "metadata.json",
     ]
 
@@ -61,7 +66,12 @@ def test_sha256sum_accepts_the_checksums(built: Project) -> None:
 
 def test_artifacts_json_has_the_usual_field_names(built: Project) -> None:
     entries = json.loads((built.dist / "artifacts.json").read_text())
-    assert [(item["goarch"], item["type"], item["path"]) for item in entries] == [
+    signatures = [item for item in entries if item["type"] == "Signature"]
+    assert sorted(item["path"] for item in signatures) == sorted(
+        f"hello_{arch}/{name}" for arch in ("amd64", "arm64") for name in CELL_FILES if name.endswith(".sigstore.json")
+    )
+    files = [item for item in entries if item["type"] != "Signature"]
+    assert [(item["goarch"], item["type"], item["path"]) for item in files] == [
         (arch, kind, f"hello_{arch}/{name}")
         for arch in ("amd64", "arm64")
         for kind, name in (

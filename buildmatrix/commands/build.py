@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     # git is asked for the commit while the rest is looked up: an unchanged run waits for little else.
     with ThreadPoolExecutor(1) as aside, terminal.progress() as progress:
         commit = aside.submit(prepare.commit, selection.matrix, host, runner)
+        keyring = prepare.keyring(selection.matrix, host, runner, progress.paused)
         plan = prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner)
         outcomes = pipeline.run(
             pipeline.Build(
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
                 dist=Dist(selection.dist),
                 runner=runner,
                 listener=progress,
+                keyring=keyring if keyring.enabled else None,
                 commit=commit.result(),
                 epoch=prepare.epoch(host, commit.result()),
                 force=arguments.force,

@@ -6,7 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from buildmatrix import attest
+from buildmatrix import attest, signed, trust
 from buildmatrix.commands import options
 from buildmatrix.dist import INDEX_FILES, RECORD, STATE, Dist
 from buildmatrix.errors import UsageError
@@ -55,8 +55,12 @@ def _own_output(dist: Dist, selection: options.Selection) -> None:
 
 def _strays(selection: options.Selection, dist: Dist) -> list[Path]:
     """Files inside cell folders that no step writes."""
-    written = (RECORD, *attest.names(selection.matrix))
-    expected = {Path(cell.id) / name for cell in selection.matrix.cells for name in (cell.file_name, *written)}
+    documents = attest.names(selection.matrix)
+    expected = set()
+    for cell in selection.matrix.cells:
+        written = [cell.file_name, RECORD, *documents]
+        written += signed.names(cell.file_name, documents) if selection.matrix.signing.backend != trust.NONE else ()
+        expected |= {Path(cell.id) / name for name in written}
     folders = {cell.id for cell in selection.matrix.cells}
     strays = [dist.root / path for path in dist.entries() if path.parts[0] in folders and path not in expected]
     images = dist.root / FOLDER

@@ -6,12 +6,13 @@ for a layout library; rich is loaded when there is progress to show on a real te
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -45,6 +46,9 @@ class Progress(Protocol):
     def finished(self, outcome: Outcome) -> None:
         """A cell is through."""
 
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the terminal alone meanwhile: somebody is asked something there."""
+
 
 class LineProgress:
     """One line when a cell starts to build, and one when it is through: for logs and CI."""
@@ -75,6 +79,12 @@ class LineProgress:
             with self._lock:
                 word = "failed" if outcome.failed else "built"
                 print(f"{outcome.cell}: {word} in {outcome.seconds:.1f} s", file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Print no line meanwhile."""
+        with self._lock:
+            yield
 
 
 class LiveProgress:
@@ -109,6 +119,15 @@ class LiveProgress:
         with self._lock:
             begun = self._rows.get(outcome.cell, ("", time.monotonic(), None))[1]
             self._rows[outcome.cell] = ("failed" if outcome.failed else str(outcome.status), begun, outcome.seconds)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the rows off the terminal meanwhile."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
 
     def _table(self) -> Table:
         from rich.table import Table
