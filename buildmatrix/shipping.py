@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from buildmatrix import errors, pipeline, prepare
+from buildmatrix import errors, pipeline, prepare, trust
 from buildmatrix.artifact import Artifact, Outcome, Status
 from buildmatrix.dist import Dist
 from buildmatrix.images import build, proof, publish
@@ -20,13 +21,20 @@ from buildmatrix.images.record import layout_path
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.oci import credentials, platform, reference
+from buildmatrix.oci.content import Descriptor
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.reference import Reference
-from buildmatrix.oci.registry import Registry
+from buildmatrix.oci.registry import Registry, Repository
 from buildmatrix.plan import Plan
 from buildmatrix.prepare import Commit, Host
 from buildmatrix.process import SubprocessRunner
+from buildmatrix.signing.check import Context
+from buildmatrix.signing.imagecheck import verify_image
+from buildmatrix.signing.imagesign import sign_image
+from buildmatrix.signing.keyring import Keyring
+from buildmatrix.signing.registry import Subject
+from buildmatrix.signing.remote import Remote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,7 @@ class Shipment:
     created: int
     access: Access
     runner: SubprocessRunner
+    keyring: Keyring
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -78,6 +87,7 @@ def build_cells(
     host, runner = Host.current(), SubprocessRunner()
     with ThreadPoolExecutor(1) as aside:
         commit = aside.submit(prepare.commit, matrix, host, runner)
+        keyring = prepare.keyring(matrix, host, runner)
         plan = prepare.make_plan(matrix, cells_of(matrix, specs), dist, host, runner)
         outcomes = pipeline.run(
             pipeline.Build(
@@ -86,7 +96,9 @@ def build_cells(
                 dist=Dist(dist),
                 runner=runner,
                 listener=listener,
+                keyring=keyring if keyring.enabled else None,
                 commit=commit.result(),
+                epoch=prepare.epoch(host, commit.result()),
             )
         )
     return Shipment(
@@ -98,6 +110,7 @@ def build_cells(
         created=prepare.epoch(host, commit.result()) or 0,
         access=access,
         runner=runner,
+        keyring=keyring,
         outcomes=outcomes,
     )
 
@@ -200,7 +213,7 @@ def _push(shipment: Shipment, spec: ImageSpec, where: Reference, stage: Callable
                     revision=shipment.commit.hash if shipment.commit is not None else "",
                     created=shipment.created,
                     threads=shipment.access.threads,
-                    sign=None,
+                    sign=_sign(shipment),
                     told=stage,
                 )
             )
@@ -240,3 +253,28 @@ def run_images(
             )
         )
     return tuple(found)
+
+
+def _sign(shipment: Shipment) -> publish.Sign | None:
+    """Signs an index and every child, and verifies what then lies in the registry.
+
+    A development key is good for this machine only: with it, or without a backend, images go unsigned.
+    """
+    keyring = shipment.keyring
+    if keyring.signing.backend in (trust.NONE, trust.DEVELOPMENT):
+        return None
+
+    def sign(repository: Repository, index: Descriptor, children: tuple[Descriptor, ...]) -> None:
+        remote = Remote(repository)
+        subjects = tuple(Subject(digest=item.digest) for item in (index, *children))
+        created = datetime.fromtimestamp(shipment.created, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        sign_image(remote, subjects, keyring.signer(), created=created)
+        context = Context(policy=keyring.policy(), now=datetime.now(UTC))
+        if findings := verify_image(remote, subjects, context):
+            raise errors.SigningFailed(
+                f"{remote.name}: got signatures in the registry that are not good, expected none",
+                why="\n".join(line for finding in findings for line in finding.lines()),
+                fix="remove what others pushed there, and push again",
+            )
+
+    return sign

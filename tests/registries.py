@@ -28,7 +28,7 @@ class MemoryRepository:
     def manifest(self, reference: str) -> Pushed | None:
         return self.manifests.get(reference)
 
-    def blob(self, digest: str) -> bytes:
+    def blob(self, digest: str, size: int) -> bytes:
         return self.blobs[digest]
 
     def put_blob(self, data: bytes) -> str:

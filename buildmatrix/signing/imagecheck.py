@@ -196,7 +196,10 @@ class _Examined:
     def blob(self, layer: dict[str, Any], what: str) -> bytes:
         """The content of a layer, against its digest once more: no client is trusted with that."""
         digest = str(layer.get("digest"))
-        data = self.repository.blob(digest)
+        size = layer.get("size")
+        if type(size) is not int:
+            raise registry.unknown(what, f"a layer of size {size}")
+        data = self.repository.blob(digest, size)
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
             raise registry.unknown(what, f"a layer whose bytes are not those of {digest}")
         return data

@@ -53,8 +53,8 @@ class Repository(Protocol):
     def manifest(self, reference: str) -> Pushed | None:
         """The manifest under a tag or digest, checked against the digest; None where there is none."""
 
-    def blob(self, digest: str) -> bytes:
-        """A blob, checked against its digest."""
+    def blob(self, digest: str, size: int) -> bytes:
+        """A blob, checked against its digest; `size` in bytes is what its manifest says."""
 
     def put_blob(self, data: bytes) -> str:
         """Push a blob; gives its digest."""

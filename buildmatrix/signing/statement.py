@@ -20,6 +20,8 @@ IMAGE = "https://sigstore.dev/cosign/sign/v1"
 """The predicate type that makes a statement a signature of an image, and not a word about it."""
 
 _STATEMENTS = (STATEMENT, "https://in-toto.io/Statement/v0.1")
+_DESCRIPTOR = {"name", "digest", "uri", "content", "downloadLocation", "mediaType", "annotations"}
+"""The fields of a subject (spec/v1/resource_descriptor.md); cosign 3 writes annotations."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,7 +64,7 @@ def decode(payload: bytes, what: str) -> Statement:
 
 
 def _subject(item: object, what: str) -> tuple[str, str]:
-    if not isinstance(item, dict) or not set(item) <= {"name", "digest"} or not isinstance(item.get("digest"), dict):
+    if not isinstance(item, dict) or not set(item) <= _DESCRIPTOR or not isinstance(item.get("digest"), dict):
         raise _wrong(what, item)
     digest = item["digest"].get("sha256")
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
