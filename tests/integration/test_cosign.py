@@ -172,8 +172,9 @@ def test_cosign_verifies_our_images(
         done = verify(tool, repository, item.digest, "--key", "k.pub")
         assert done.returncode == 0, done.stderr
     for item in subjects[1:]:
-        tool.run("verify-attestation", *tool.trusted_root, "--type", "cyclonedx", "--key", "k.pub", "--insecure-ignore-tlog=true",
-                 "--allow-http-registry", f"{repository.name}@{item.digest}")  # fmt: skip
+        tool.run("verify-attestation", *tool.trusted_root, "--type", "cyclonedx", "--key", "k.pub",
+                 "--insecure-ignore-tlog=true", "--allow-http-registry",
+                 f"{repository.name}@{item.digest}")  # fmt: skip
     tool.run("generate-key-pair", "--output-key-prefix", "stranger")
     assert verify(tool, repository, subjects[0].digest, "--key", "stranger.pub").returncode != 0
 
