@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import measure, orchestration, peers
 from bench.measure import Result
-from buildmatrix import artifact, attest, elf, matrix, pipeline, plan, toolchain
+from buildmatrix import artifact, attest, elf, matrix, plan, steps, toolchain
 from buildmatrix.facts import Facts
 
 CELLS = ("archprobe_amd64", "archstore_amd64-glibc")
@@ -29,7 +29,7 @@ def basis(cell: str, dist: Path) -> attest.Basis:
     made = plan.make(
         parsed, (chosen,), dist=dist, version="v1.0.0", go=go, compilers=compilers, passed={}, cores=2, memory=1 << 32
     )
-    scan = pipeline.require(pipeline.scan_file(dist / cell / chosen.file_name), cell)
+    scan = steps.require(steps.scan_file(dist / cell / chosen.file_name), cell)
     inputs = artifact.Inputs(
         command=made.cells[0].command.recorded,
         settings=made.cells[0].command.settings,
@@ -44,7 +44,7 @@ def basis(cell: str, dist: Path) -> attest.Basis:
     return attest.Basis(
         planned=made.cells[0],
         matrix=parsed,
-        artifact=pipeline.artifact_of(chosen.file_name, scan),
+        artifact=steps.artifact_of(chosen.file_name, scan),
         facts=facts,
         inputs=inputs,
         origin=attest.Origin(commit="00" * 20, epoch=1_700_000_000),

@@ -97,7 +97,7 @@ def test_a_log_entry_that_was_stripped_or_altered(stack: Stack, signed: Path) ->
     good = json.loads(place.read_bytes())
     entry = good["verificationMaterial"]["tlogEntries"][0]
     for change in ([], [entry, entry], [{**entry, "canonicalizedBody": strict.to_base64(b"{}")}],
-                   [{**entry, "logIndex": "9"}]):  # fmt: skip
+                   [{**entry, "inclusionProof": {**entry["inclusionProof"], "logIndex": "9"}}]):  # fmt: skip
         good["verificationMaterial"]["tlogEntries"] = change
         place.write_bytes(strict.encode(good))
         refused("BM751", signed, trusting(stack))
