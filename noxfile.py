@@ -38,14 +38,14 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 def integration(session: nox.Session) -> None:
     """Tests with emulators, cross compilers and root; .ci/run installs what they need on Debian."""
-    _install(session, "test")
+    _install(session, "test", "keyless")
     session.run("pytest", *(session.posargs or ["-m", "integration"]))
 
 
 @nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Style, formatting and types; warnings are errors."""
-    _install(session, "test", "lint")
+    _install(session, "test", "lint", "keyless")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

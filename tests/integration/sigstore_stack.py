@@ -65,7 +65,7 @@ class Issuer:
 
     def answer(self, path: str) -> dict[str, Any] | None:
         key = json.loads(ECAlgorithm.to_jwk(self.private.public_key()))
-        return {
+        answers: dict[str, dict[str, Any]] = {
             "/.well-known/openid-configuration": {
                 "issuer": self.url,
                 "jwks_uri": f"{self.url}/keys",
@@ -76,7 +76,8 @@ class Issuer:
                 "id_token_signing_alg_values_supported": ["ES256"],
             },
             "/keys": {"keys": [{**key, "kid": "one", "use": "sig", "alg": "ES256"}]},
-        }.get(path)
+        }
+        return answers.get(path)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -152,7 +153,7 @@ def running(folder: Path) -> Iterator[Stack]:
         stack.enter_context(
             _serve(folder, "rekor-tiles", f"{address['rekor']}/healthz", "serve",
                    f"--signer-filepath={folder}/rekor.pem", f"--storage-dir={folder}/rekor",
-                   "--hostname=rekor.test", f"--http-port={ports['rekor']}",
+                   "--hostname=127.0.0.1", f"--http-port={ports['rekor']}",
                    f"--grpc-port={ports['rekor-grpc']}", f"--http-metrics-port={ports['rekor-metrics']}",
                    "--checkpoint-interval=1s")
         )  # fmt: skip

@@ -233,8 +233,8 @@ def test_cosign_verifies_certificates_without_a_public_service(
     assert verify_image(Remote(repository), plain, Context(policy=policy, now=NOW)) == ()
     who = ("--trusted-root", "root.json", "--insecure-ignore-sct")
     issuer, identity = "--certificate-oidc-issuer", "--certificate-identity"
-    right = (*who, issuer, signers.ISSUER, identity, signers.SUBJECT)
-    right = (*right, "--use-signed-timestamps=false" if tool.major == "3" else "--new-bundle-format")
+    form = "--use-signed-timestamps=false" if tool.major == "3" else "--new-bundle-format"
+    right = (*who, issuer, signers.ISSUER, identity, signers.SUBJECT, form)
     blobs.sign(blob, signer)
     assert blobs.verify(blob, blobs.bundle_path(blob), Context(policy=policy, now=NOW)).subject == signers.SUBJECT
     done = verify(tool, repository, subjects[0].digest, *right)
