@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import bills, corpora, measure, orchestration, peers
+from bench import bills, corpora, measure, orchestration, peers, signatures
 from bench.measure import Result
 from buildmatrix import elf
 
@@ -232,5 +232,6 @@ CASES: dict[str, Callable[[], Iterator[Result]]] = {
     "single": single,
     "cold": orchestration.cold,
     "bills": bills.bills,
+    "signatures": signatures.signatures,
     "unchanged": orchestration.unchanged,
 }

@@ -139,7 +139,7 @@ def kept(dist: Dist, files: Files, keyring: Keyring) -> bool:
         if known["digest"] == digest and (known["until"] is None or now < known["until"]):
             return True
     context = Context(policy=keyring.policy(), now=datetime.now(UTC), exact=True)
-    identities, refused = _examine(dist, files, context)
+    identities, refused = examine(dist, files, context)
     if refused or not _by_today(identities, keyring):
         return False
     remember(dist, files, keyring)
@@ -203,7 +203,7 @@ def findings(dist: Dist, files: Files, keyring: Keyring, *, now: datetime, relea
             yield _unsigned(files.cell, "signing.backend is none")
         return
     context = Context(policy=keyring.policy(), now=now, exact=True)
-    identities, refused = _examine(dist, files, context)
+    identities, refused = examine(dist, files, context)
     yield from refused
     if release and any(identity.development for identity in identities):
         yield Finding(
@@ -227,7 +227,7 @@ def _unsigned(cell: str, why: str) -> Finding:
     )
 
 
-def _examine(dist: Dist, files: Files, context: Context) -> tuple[list[Identity], list[Finding]]:
+def examine(dist: Dist, files: Files, context: Context) -> tuple[list[Identity], list[Finding]]:
     """Who signed each file, and what is wrong with the bundles of the others."""
     identities, refused = [], []
     for name in files.names:
