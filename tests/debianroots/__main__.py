@@ -13,7 +13,7 @@ import time
 
 from buildmatrix.preflight.openexec import Command
 from tests.debianroots import loader, make
-from tests.debianroots.compare import Disagreement, File, Model, Tally, compare
+from tests.debianroots.compare import Disagreement, File, Model, Part, Tally, compare
 
 ARCHITECTURES = ("amd64", "arm64", "s390x")
 SHOWN = 40
@@ -48,7 +48,7 @@ def executed(root: make.Root, model: Model, files: list[File], tally: Tally, run
         if verdict.runs != ran.started:
             words = f"started: {ran.started}, status {ran.status}: {ran.told}"
             told = verdict.message or f"{verdict.stage}: {verdict.cause}"
-            part = "missed" if verdict.runs else "false alarm"
+            part: Part = "missed" if verdict.runs else "false alarm"
             tally.disagreements.append(Disagreement(part=part, path=path, model=told, loader=words))
     print(f"  really executed: {len(chosen)}, of which {started} reached their own code")  # noqa: T201
 
@@ -64,8 +64,7 @@ def report(tally: Tally) -> None:
         f"refused for another reason: {tally.of('other reason')}"
     )
     print(  # noqa: T201
-        f"  closures compared: {tally.compared} with {tally.libraries} edges, "
-        f"differing: {tally.of('closure differs')}",
+        f"  closures compared: {tally.compared} with {tally.libraries} edges, differing: {tally.of('closure differs')}",
         flush=True,
     )
     for item in tally.disagreements[:SHOWN]:
