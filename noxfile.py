@@ -112,6 +112,16 @@ def difftest_arm64(session: nox.Session) -> None:
     session.run("python", "-m", "tests.difftest.arm64", *session.posargs)
 
 
+@nox.session(name="debian-roots", default=False)
+def debian_roots(session: nox.Session) -> None:
+    """Whole Debian roots of three architectures against their own loaders; needs root, mmdebstrap, qemu-user.
+
+    What follows -- goes to `python -m tests.debianroots`, such as --small or --arch arm64.
+    """
+    _install(session, "test")
+    session.run("python", "-m", "tests.debianroots", *session.posargs)
+
+
 @nox.session(default=False)
 def wheel(session: nox.Session) -> None:
     """One abi3 wheel, and proof that it works on every Python from 3.11 that is on PATH."""

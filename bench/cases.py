@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import bills, corpora, measure, orchestration, peers, signatures
+from bench import bills, closures, corpora, measure, orchestration, peers, signatures
 from bench.measure import Result
 from buildmatrix import elf
 
@@ -234,4 +234,6 @@ CASES: dict[str, Callable[[], Iterator[Result]]] = {
     "bills": bills.bills,
     "signatures": signatures.signatures,
     "unchanged": orchestration.unchanged,
+    "closures": closures.closures,
+    "start": closures.start,
 }

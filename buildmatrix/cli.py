@@ -12,7 +12,6 @@ import importlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from types import FrameType
 
@@ -44,17 +43,40 @@ COMMANDS = {
 """Every command with its summary; a module of the same name in buildmatrix/commands/ implements it."""
 
 
-def _parser(selected: str | None) -> argparse.ArgumentParser:
+class _Formatter(argparse.HelpFormatter):
+    """Help as wide as the terminal. argparse's own asks shutil, whose import takes as long as argparse's."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    words = os.environ.get("COLUMNS", "")
+    if words.isdecimal() and int(words):
+        return int(words)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80 if sys.__stdout__ else 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _parser(selected: str | None, alone: bool = False) -> argparse.ArgumentParser:
+    """The parser; `selected` has its arguments, and is the only command that there is where it is `alone`."""
     parser = argparse.ArgumentParser(
         prog="buildmatrix",
+        formatter_class=_Formatter,
         description="Build, check and sign Go services for every architecture, and prove that they will execute there.",
         epilog="exit status: 0 clean, 1 findings, 2 usage or configuration, 3 missing tool or nothing selected, "
         "4 build failed, 5 signing, 70 internal, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"buildmatrix {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Without prog, argparse would format a usage line for it, and import shutil to do so.
+    commands = parser.add_subparsers(prog="buildmatrix", dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if alone and name != selected:
+            continue
+        about = summary[0].upper() + summary[1:] + "."
+        sub = commands.add_parser(name, help=summary, description=about, formatter_class=_Formatter)
         if name == selected:
             _module(name).configure(sub)
     return parser
@@ -70,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     selected = next((word for word in arguments if word in COMMANDS), None)
     with _terminate_as_interrupt():
         try:
-            options = _parser(selected).parse_args(arguments)
+            options = _parser(selected, alone=arguments[:1] == [selected]).parse_args(arguments)
             status = int(_module(options.command).run(options))
             sys.stdout.flush()
             return status
@@ -86,6 +108,8 @@ def main(argv: list[str] | None = None) -> int:
             _silence_stdout()
             return errors.EXIT_FINDINGS
         except Exception:
+            import traceback
+
             traceback.print_exc()
             print("this is a defect of buildmatrix: please report it with the lines above", file=sys.stderr)
             return errors.EXIT_INTERNAL

@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from buildmatrix.kinds import Kind
+
+__all__ = ["Kind"]  # lies apart, but is one of the facts
+
 PAGE_SIZES = (4096, 16384, 65536)
 """Page sizes in bytes, in the order of every per-page-size tuple below."""
 
@@ -25,19 +29,6 @@ class Format(StrEnum):
     MACHO_FAT = "macho-fat"
     SCRIPT = "script"
     ARCHIVE = "archive"
-
-
-class Kind(StrEnum):
-    """What a directory entry is, by lstat(2)."""
-
-    UNKNOWN = "unknown"
-    REGULAR = "regular"
-    DIRECTORY = "directory"
-    SYMLINK = "symlink"
-    FIFO = "fifo"
-    SOCKET = "socket"
-    CHARDEV = "chardev"
-    BLOCKDEV = "blockdev"
 
 
 class Status(StrEnum):

@@ -8,7 +8,7 @@ says so.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from buildmatrix import errors
 from buildmatrix.arch import ARCHITECTURES, BY_GOARCH, Architecture, normalise
@@ -30,8 +30,7 @@ ARM_LEVEL_FEATURES = {
 """Features that a level makes mandatory (Arm Architecture Reference Manual, A2)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
+class Cpu(NamedTuple):
     """One CPU model: x86-64 level or Arm level, features, and whether 32-bit user code runs."""
 
     arch: str
@@ -77,8 +76,7 @@ CPUS = {
 """CPU models by lower-case name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handler:
+class Handler(NamedTuple):
     """One binfmt_misc entry (Documentation/admin-guide/binfmt-misc.rst). `flags` such as ``POCF``."""
 
     name: str

@@ -16,6 +16,7 @@ from tests import factory
 PACKAGE = factory.ROOT / "buildmatrix"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("kinds",),
     ("_version", "_native", "_layouts", "_seccomp", "_zstd", "errors", "facts", "arch", "finding", "patterns"),
     ("_goinfo", "schema", "ccflags", "artifact", "process", "seccomp"),
     ("_records", "target", "host"),

@@ -270,8 +270,8 @@ def test_special_files_are_not_executed(tmp_path: Path) -> None:
     assert (verdict.errno, verdict.cause) == ("EACCES", "not-a-file")
 
 
-def layout(folder: Path, platforms: dict[str, Path]) -> Path:
-    """An OCI layout with one image of one layer for each platform."""
+def layout(folder: Path, platforms: dict[str, Path] | list[tuple[str, str, Path]]) -> Path:
+    """An OCI layout with images of one layer: by platform, or as rows of tag, platform and layer."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -281,15 +281,34 @@ def layout(folder: Path, platforms: dict[str, Path]) -> Path:
         return {"digest": f"sha256:{digest}", "size": len(data)}
 
     manifests = []
-    for platform, layer in platforms.items():
+    rows = [("", *item) for item in platforms.items()] if isinstance(platforms, dict) else platforms
+    for tag, platform, layer in rows:
         system, architecture = platform.split("/")
         media = "application/vnd.oci.image.layer.v1.tar"
         document = {"config": store(b"{}"), "layers": [{**store(layer.read_bytes()), "mediaType": media}]}
         entry = store(json.dumps({"schemaVersion": 2, **document}).encode())
-        manifests.append({**entry, "platform": {"os": system, "architecture": architecture}})
+        named = {"annotations": {"org.opencontainers.image.ref.name": tag}} if tag else {}
+        manifests.append({**entry, **named, "platform": {"os": system, "architecture": architecture}})
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return folder
+
+
+def test_of_two_images_of_one_platform_one_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The layers of both used to be put on top of each other: a root that exists nowhere."""
+    old = archive(tmp_path / "old.tar", {"old": ELF})
+    new = archive(tmp_path / "new.tar", {"new": ELF})
+    image = str(layout(tmp_path / "image", [("v1", "linux/amd64", old), ("v2", "linux/amd64", new)]))
+    assert cli.main(["explain", "/new", "--image", image, "--host", "amd64"]) == errors.EXIT_USAGE
+    told = capsys.readouterr().err
+    assert "has 2 images for linux/amd64: linux/amd64 v1, linux/amd64 v2" in told
+    digest = told.partition(f"{image}@")[2].split()[0]
+    assert digest.startswith("sha256:")
+    for name, there, absent in ((":v1", "/old", "/new"), (":v2", "/new", "/old"), (f"@{digest}", "/old", "/new")):
+        assert cli.main(["explain", there, "--image", image + name, "--host", "amd64"]) == errors.EXIT_OK
+        assert cli.main(["explain", absent, "--image", image + name, "--host", "amd64"]) == errors.EXIT_FINDINGS
+    assert cli.main(["explain", "/new", "--image", f"{image}:v3", "--host", "amd64"]) == errors.EXIT_USAGE
+    assert "has linux/amd64 v1, linux/amd64 v2, expected linux/amd64 of the name v3" in capsys.readouterr().err
 
 
 def test_image_is_chosen_by_the_hosts_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--root", metavar="DIR", help="the root file system that FILE is a path in (default: /)")
     place.add_argument("--tar", metavar="FILE", type=Path, help="a root file system in a tar archive")
-    place.add_argument("--image", metavar="LAYOUT", type=Path, help="the root of an image in an OCI layout")
+    place.add_argument("--image", metavar="LAYOUT[:TAG|@DIGEST]", help="the root of an image in an OCI layout")
     place.add_argument("--scratch", action="store_true", help="an empty root that holds FILE alone, read from the disk")
     parser.add_argument(
         "--host", metavar="HOST", help="the target: arch[,key=value…] or a preset (default: this machine)"
@@ -75,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _json(verdict: Verdict) -> str:
+    import json
+
     from buildmatrix.preflight.lab import as_json
 
     return json.dumps(as_json(verdict), sort_keys=True)
@@ -162,7 +163,8 @@ def _root(arguments: argparse.Namespace, host: Host) -> Root:
     if arguments.tar is not None:
         return tarfs.tar_root(arguments.tar)
     if arguments.image is not None:
-        return tarfs.image_root(arguments.image, f"linux/{host.row.oci}")
+        layout, target = tarfs.named_layout(arguments.image)
+        return tarfs.image_root(layout, f"linux/{host.row.oci}", target)
     if not arguments.command_words:
         raise errors.UsageError("--scratch: got no file, expected the file that the root holds")
     source = Path(arguments.command_words[0])

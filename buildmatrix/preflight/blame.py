@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from posixpath import dirname, join
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight import ldcache
 from buildmatrix.preflight.binding import Undefined
 from buildmatrix.preflight.context import open_read
@@ -150,7 +150,7 @@ def fix_library(cause: str, name: str) -> str:
         "origin-without-proc": "mount /proc, or write an absolute RUNPATH",
         "secure-exec": "write an absolute RUNPATH, or put the library into a system directory",
         "noexec-mount": "mount the library's directory without noexec",
-        "page-size": "link the library with -Wl,-z,max-page-size=65536",
+        "page-size": f"link {name} again with -Wl,-z,max-page-size=65536, which fits every page size",
     }
     return fixes.get(cause, f"install {name} again, from the package that it belongs to")
 

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.host import Host
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_PHDR

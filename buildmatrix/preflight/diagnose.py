@@ -113,7 +113,7 @@ def _elf(place: str, head: bytes, size: int, host: Host) -> Stop:
         Evidence(
             place=place, offset=18, text=f"e_machine is {header.machine:#x} ({machine}), the host is {host.row.uname}"
         ),
-        fix=f"build with GOARCH={host.arch}, or run it on the machine it was built for",
+        fix=f"ship the build for {host.arch} (Go: GOARCH={host.arch}; images: --platform linux/{host.row.oci})",
     )
 
 

@@ -8,13 +8,12 @@ layout. The specification's view of a file is `elf.py`.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
 
 MAGIC = b"\x7fELF"
 EI_CLASS, EI_DATA, EI_VERSION, EI_OSABI, EI_ABIVERSION, EI_PAD, EI_NIDENT = 4, 5, 6, 7, 8, 9, 16
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
-EM_386, EM_486, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 6, 40, 62, 183
+EM_386, EM_486, EM_PPC64, EM_S390, EM_ARM, EM_X86_64, EM_AARCH64, EM_RISCV = 3, 6, 21, 22, 40, 62, 183, 243
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 3, 4, 6, 7
 PT_GNU_STACK, PT_GNU_RELRO, PT_GNU_PROPERTY = 0x6474E551, 0x6474E552, 0x6474E553
 PF_X, PF_W, PF_R = 1, 2, 4
@@ -51,8 +50,10 @@ class Phdr(NamedTuple):
     align: int
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+_STRUCTS: dict[tuple[int, str, str], struct.Struct] = {}
+
+
+class Layout(NamedTuple):
     """A class (32 or 64 bits) and a byte order (struct's ``<`` or ``>``)."""
 
     bits: int
@@ -80,7 +81,13 @@ class Layout:
 
     def unpack(self, codes: str) -> struct.Struct:
         """A Struct of `codes` in this byte order; ``P`` stands for an address-sized word."""
-        return struct.Struct(self.order + codes.replace("P", "Q" if self.bits == 64 else "I"))
+        key = (self.bits, self.order, codes)
+        known = _STRUCTS.get(key)
+        if known is None:
+            known = struct.Struct(self.order + codes.replace("P", "Q" if self.bits == 64 else "I"))
+            if len(codes) <= 16:
+                _STRUCTS[key] = known
+        return known
 
     def header(self, data: bytes) -> Header:
         """The header in `data`, which is taken to be zero past its end (as the kernel's buffer is)."""

@@ -7,7 +7,7 @@ without looking whether that worked, and mapped an interpreter's .bss once, behi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildmatrix.host import Host
 from buildmatrix.preflight.elfimage import (
@@ -38,8 +38,7 @@ MEMORY_FAILS, MEMORY_UNSURE = 1 << 43, 1 << 33
 """Private memory that no machine's overcommit heuristic grants; from where it may depend on RAM."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """One file that the kernel maps: its path in the root, bytes, layout, header and program headers."""
 
     path: str
@@ -49,8 +48,7 @@ class Image:
     phdrs: tuple[Phdr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(NamedTuple):
     """An image in memory: load bias (0 for ET_EXEC) and the entry's address."""
 
     image: Image

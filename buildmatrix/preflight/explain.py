@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from buildmatrix import arch
-from buildmatrix.facts import Facts, GoInfo
 from buildmatrix.host import Handler, Host
-from buildmatrix.preflight import confined, libc, rundata, script_run, startup
-from buildmatrix.preflight.absent import interpreter_cause
+from buildmatrix.preflight import confined, libc
 from buildmatrix.preflight.context import Libraries, Start
 from buildmatrix.preflight.covered import lost_rights
 from buildmatrix.preflight.dynobj import DynamicObject
@@ -21,6 +20,9 @@ from buildmatrix.preflight.openexec import Command, Emulated, Process
 from buildmatrix.preflight.rootfs import FileBlob, Unreadable
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop, Verdict
 from buildmatrix.preflight.walk import View
+
+if TYPE_CHECKING:
+    from buildmatrix.facts import Facts, GoInfo
 
 MAX_DEPTH = 8
 
@@ -59,7 +61,11 @@ class Judge:
             host, process = self._emulate(process, command, trail)
         trail.depends = list(process.depends)
         self._started(process, host, command, trail)
-        follow_up = script_run.after_start(process, self.view, command.env.get("PATH"))
+        if not process.scripts:
+            return
+        from buildmatrix.preflight.script_run import after_start
+
+        follow_up = after_start(process, self.view, command.env.get("PATH"))
         if follow_up is not None and depth < MAX_DEPTH:
             inner = Command(path=follow_up.path, argv=follow_up.argv, env=command.env, held_open=command.held_open)
             trail.adopt(self.judge(inner, depth + 1), process)
@@ -121,7 +127,7 @@ class Judge:
     def _under_glibc(self, start: Start, loader: libc.Glibc, mapped: Mapped) -> None:
         from buildmatrix.preflight.glibc import GlibcStart
         from buildmatrix.preflight.lazy import lazy_calls
-        from buildmatrix.preflight.opened import dlopen_argument, imports
+        from buildmatrix.preflight.opened import imports
 
         path = start.process.executable.path
         start.depends += confined.may_start(start.host, confined.GLIBC, path, printer="glibc", loader=True)
@@ -135,13 +141,18 @@ class Judge:
             confined.go_threads(start.host, path)
         self._program_system(start)
         lazy_calls(glibc)
-        dlopen_argument(glibc)
+        if any(".so" in word for word in start.process.argv[1:]):
+            from buildmatrix.preflight.opened import dlopen_argument
+
+            dlopen_argument(glibc)
 
     def _program_system(self, start: Start) -> None:
         main = start.process.main
         go = go_info(main.image)
         if go is not None:
-            startup.go_system(main.image.path, go)
+            from buildmatrix.preflight.startup import go_system
+
+            go_system(main.image.path, go)
 
     def _loader(self, mapped: Mapped) -> libc.Loader | None:
         image = mapped.image
@@ -197,15 +208,21 @@ class Judge:
         if static:
             trail.depends.extend(confined.may_start(host, calls, image.path, printer="", loader=False))
         if go is not None:
+            from buildmatrix.preflight import rundata, startup
+
             startup.go_system(image.path, go)
             trail.depends.extend(startup.go_level(image.path, go, host))
             trail.depends.extend(rundata.go_data(image, self.view))
             self._spawned(image, trail)
         elif static:
-            trail.depends.extend(rundata.arm64_code(image, host))
+            from buildmatrix.preflight.rundata import arm64_code
+
+            trail.depends.extend(arm64_code(image, host))
 
     def _spawned(self, image: Image, trail: _Trail) -> None:
         """A Go program that can start others, and is told a path: what would come of starting that."""
+        from buildmatrix.preflight import rundata
+
         start = trail.start
         words = start.process.argv[1:2] if start is not None else ()
         if start is None or not words or "/" not in words[0] or not rundata.starts_programs(image):
@@ -253,6 +270,8 @@ class Judge:
         )
         if name is None:
             return stop
+        from buildmatrix.preflight.absent import interpreter_cause
+
         cause, text, fix = interpreter_cause(self.view, self.host, name)
         return Stop(
             stop.stage,

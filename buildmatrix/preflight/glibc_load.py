@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from posixpath import dirname
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight import blame
 from buildmatrix.preflight.context import Start, object_of, open_read
 from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_FILTER, DT_NEEDED, DT_STRTAB

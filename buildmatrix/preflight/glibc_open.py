@@ -6,7 +6,7 @@ with it is fatal. Messages are the loader's own.
 
 from __future__ import annotations
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.elfimage import ET_DYN, ET_EXEC, MAGIC, Header, Layout
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Blob, Fault

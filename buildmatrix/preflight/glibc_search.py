@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from posixpath import normpath
+from typing import NamedTuple
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight import ldcache
 from buildmatrix.preflight.context import Start, open_read
 from buildmatrix.preflight.dynobj import DF_1_NODEFLIB, DT_RUNPATH, DynamicObject
@@ -24,7 +25,7 @@ from buildmatrix.preflight.walk import Failed, Found, resolve
 
 CACHE_PATH = "/etc/ld.so.cache"
 CACHE_MOST = 64 << 20
-_TOKEN = re.compile(r"\$(?:\{(ORIGIN|PLATFORM|LIB)\}|(ORIGIN|PLATFORM|LIB)(?![A-Za-z0-9_]))")
+_DST = r"\$(?:\{(ORIGIN|PLATFORM|LIB)\}|(ORIGIN|PLATFORM|LIB)(?![A-Za-z0-9_]))"
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +52,7 @@ class Loaded:
         return self.name == ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A library that the search settled on: the file, its bytes, the name it was opened by, the rule."""
 
     found: Found
@@ -61,8 +61,7 @@ class Hit:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(NamedTuple):
     """A candidate that was there but was passed over."""
 
     path: str
@@ -127,7 +126,7 @@ class Search:
         pieces: list[str] = []
         at = 0
         trusted = False
-        for match in _TOKEN.finditer(text):
+        for match in re.finditer(_DST, text):
             name = match[1] or match[2]
             value = self._token(name, who)
             if name == "ORIGIN":

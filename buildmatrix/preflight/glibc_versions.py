@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buildmatrix.preflight import blame
 from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERDEF, DT_VERSYM
 from buildmatrix.preflight.glibc_open import Crash, LoadError
 from buildmatrix.preflight.glibc_search import Loaded
@@ -22,6 +21,8 @@ def check_versions(started: GlibcStart) -> None:
     for item in started.loading.chain():
         check.one(item)
     if check.missing:
+        from buildmatrix.preflight import blame
+
         provider, version = blame.worst_version(check.missing)
         raise Stop(
             Stage.LOADER,

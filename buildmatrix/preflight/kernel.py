@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from buildmatrix.host import Handler, Host
-from buildmatrix.preflight import diagnose, script
+from buildmatrix.preflight import script
 from buildmatrix.preflight.elfimage import (
     EM_386,
     EM_486,
@@ -44,6 +44,12 @@ def execve(view: View, host: Host, command: Command) -> Process | Emulated:
     found, blob = open_exec(view, host, command, command.path)
     check_limits(host, command)
     return _Exec(view, host, command).run(found, blob)
+
+
+def _unknown_format(place: str, head: bytes, size: int, host: Host) -> Stop:
+    from buildmatrix.preflight.diagnose import unknown_format
+
+    return unknown_format(place, head, size, host)
 
 
 class _Exec:
@@ -87,7 +93,7 @@ class _Exec:
     def _script(self, found: Found, head: bytes, size: int) -> tuple[Found, Blob]:
         line = script.parse(head.ljust(script.buffer_size(self.host.kernel), b"\0"))
         if line is None:
-            raise diagnose.unknown_format(found.path, head, size, self.host)
+            raise _unknown_format(found.path, head, size, self.host)
         name = line.interpreter.decode(errors="surrogateescape")
         self.evidence.append(Evidence(place=found.path, offset=2, text=f"#! names {name!r}"))
         extra = () if line.argument is None else (line.argument.decode(errors="surrogateescape"),)
@@ -161,7 +167,7 @@ class _Exec:
                 phdrs = self._phdrs(layout, header, blob)
                 if phdrs is not None:
                     return self._elf(found, Image(found.path, blob, layout, header, phdrs))
-        stop = diagnose.unknown_format(found.path, head, blob.size, self.host)
+        stop = _unknown_format(found.path, head, blob.size, self.host)
         raise refused("ENOEXEC", stop.cause, *self.evidence, *stop.evidence, fix=stop.fix)
 
     def _elf(self, found: Found, image: Image) -> Process:

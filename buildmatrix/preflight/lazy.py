@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from buildmatrix.preflight.binding import Undefined, Unversioned
 from buildmatrix.preflight.glibc import GlibcStart
-from buildmatrix.preflight.reach import surely_called
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
 
 
@@ -12,6 +11,8 @@ def lazy_calls(started: GlibcStart) -> None:
     """Note every function of the program that cannot be bound lazily. Raises Stop where one is surely called."""
     if not started.lazy:
         return
+    from buildmatrix.preflight.reach import surely_called
+
     errors = {error.symbol: error for _, error in started.lazy}
     program = started.main.object
     called = surely_called(program, len(started.start.process.argv), set(errors))

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 MAGIC_NEW = b"glibc-ld.so.cache1.1"
 MAGIC_OLD = b"ld.so-1.7.0"
@@ -36,8 +35,7 @@ ARCH_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One cached library: key is the SONAME, value the path. `hwcaps` names its subdirectory."""
 
     key: str
@@ -47,8 +45,7 @@ class Entry:
     hwcaps: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(NamedTuple):
     """A readable cache. `entries` keep the file's order, which the binary search relies on."""
 
     entries: Sequence[Entry | None]
@@ -80,8 +77,7 @@ class Rows(Sequence["Entry | None"]):
         return self._at(index)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unusable:
+class Unusable(NamedTuple):
     """Why the loader would ignore the file."""
 
     why: str

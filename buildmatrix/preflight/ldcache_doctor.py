@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from buildmatrix.arch import ARCHITECTURES, Architecture
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight import ldcache
 from buildmatrix.preflight.blame import conf_directories
 from buildmatrix.preflight.context import open_read

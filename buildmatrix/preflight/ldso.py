@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.context import Start, open_read, rtld_strerror
 from buildmatrix.preflight.elfload import Image, MapError, Mapped, Mapper
 from buildmatrix.preflight.glibc import GlibcStart

@@ -8,22 +8,22 @@ carries "musl libc" and its version.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildmatrix.preflight.memory import Blob
 
 _MOST = 8 << 20
-_GLIBC = re.compile(rb"(?:stable|development) release version (\d+)\.(\d+)")
-_GLIBC_FILE = re.compile(r"(?:^|/)ld-(\d+)\.(\d+)(?:\.\d+)?\.so$")
-_GLIBC_MARK = re.compile(rb"error while loading shared libraries|ld\.so\.cache")
-_DIRECTORIES = re.compile(rb"(?:/[A-Za-z0-9_.+/-]+/\0){2,}")
-_MUSL = re.compile(rb"\0(\d+\.\d+\.\d+)(?:-git[^\0]*)?\0")
+# Patterns are kept as text: compiling them takes longer than reading a loader, and one start needs few of them.
+_GLIBC = rb"(?:stable|development) release version (\d+)\.(\d+)"
+_GLIBC_FILE = r"(?:^|/)ld-(\d+)\.(\d+)(?:\.\d+)?\.so$"
+_GLIBC_MARKS = (b"error while loading shared libraries", b"ld.so.cache")
+_DIRECTORIES = rb"(?:/[A-Za-z0-9_.+/-]+/\0){2,}"
+_MUSL = rb"\0(\d+\.\d+\.\d+)(?:-git[^\0]*)?\0"
 _MUSL_MARK = b"musl libc ("
-_MUSL_PATH = re.compile(rb"/etc/ld-musl-([A-Za-z0-9_-]+)\.path")
+_MUSL_PATH = rb"/etc/ld-musl-([A-Za-z0-9_-]+)\.path"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glibc:
+class Glibc(NamedTuple):
     """glibc's ld.so: version (None where its bytes do not tell), default directories, $LIB."""
 
     version: tuple[int, int] | None
@@ -43,8 +43,7 @@ class Glibc:
         return self.directories[0].strip("/") if self.directories else "lib"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Musl:
+class Musl(NamedTuple):
     """musl's loader: version (None where its bytes do not tell) and the name in its path file."""
 
     version: tuple[int, int, int] | None
@@ -58,14 +57,16 @@ def identify(blob: Blob, path: str) -> Loader | None:
     """The loader that these bytes are, or None: some other program."""
     data = blob.read(0, min(blob.size, _MOST))
     if _MUSL_MARK in data:
-        found = _MUSL.search(data)
+        found = re.search(_MUSL, data)
         version = None if found is None else tuple(int(part) for part in found[1].split(b"."))
-        named = _MUSL_PATH.search(data)
+        named = re.search(_MUSL_PATH, data)
         arch = named[1].decode() if named else _musl_name(data)
         return Musl(version=None if version is None else (version[0], version[1], version[2]), name=arch)
-    if _GLIBC_MARK.search(data) is None:
+    if not any(mark in data for mark in _GLIBC_MARKS):
         return None
-    directories = next((_directories(match[0]) for match in _DIRECTORIES.finditer(data) if b"/lib" in match[0]), None)
+    directories = next(
+        (_directories(match[0]) for match in re.finditer(_DIRECTORIES, data) if b"/lib" in match[0]), None
+    )
     if directories is None:
         return None
     return Glibc(version=glibc_version(data) or _version_in_name(path), directories=directories)
@@ -83,10 +84,10 @@ def _directories(data: bytes) -> tuple[str, ...]:
 
 def glibc_version(data: bytes) -> tuple[int, int] | None:
     """The version in glibc's banner, or None."""
-    found = _GLIBC.search(data)
+    found = re.search(_GLIBC, data)
     return None if found is None else (int(found[1]), int(found[2]))
 
 
 def _version_in_name(path: str) -> tuple[int, int] | None:
-    found = _GLIBC_FILE.search(path)
+    found = re.search(_GLIBC_FILE, path)
     return None if found is None else (int(found[1]), int(found[2]))

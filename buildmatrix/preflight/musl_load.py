@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from posixpath import dirname
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.context import MUSL_STRERROR, Start, object_of, open_read
 from buildmatrix.preflight.dynobj import DT_NEEDED, DT_STRTAB, DynamicObject
 from buildmatrix.preflight.elfimage import PT_INTERP, Layout

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from buildmatrix.facts import Kind
 from buildmatrix.host import Handler, Host
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.script import Shebang

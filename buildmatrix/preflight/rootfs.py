@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from buildmatrix import errors
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.memory import Blob
 
 _KINDS = {

@@ -6,13 +6,12 @@ name is one argument; a carriage return is part of a word like any other byte.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 BLANKS = b" \t"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shebang:
+class Shebang(NamedTuple):
     """What load_script takes from the line: interpreter and, where there is one, its argument."""
 
     interpreter: bytes

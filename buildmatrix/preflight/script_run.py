@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.context import STRERROR
 from buildmatrix.preflight.openexec import Process
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop

@@ -7,9 +7,13 @@ interpreters of scripts end in known ways where what they are to run is not ther
 
 from __future__ import annotations
 
-from buildmatrix.facts import GoInfo
+from typing import TYPE_CHECKING
+
 from buildmatrix.host import Host
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
+
+if TYPE_CHECKING:
+    from buildmatrix.facts import GoInfo
 
 GO_SYSTEMS = {9: "freebsd", 2: "netbsd", 12: "openbsd", 6: "solaris"}
 SECCOMP_ENOSYS = "a seccomp profile that answers ENOSYS to calls it does not know"

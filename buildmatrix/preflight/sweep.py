@@ -1,7 +1,7 @@
 """Every executable of a root: what `explain --all` judges.
 
 Judged are regular files with an x bit that are ELF programs or scripts; shared libraries, which have
-neither an interpreter nor a use as a command, are not commands and are left out. Hard links are judged once.
+neither an interpreter nor DF_1_PIE, are not commands and are left out. Hard links are judged once.
 """
 
 from __future__ import annotations
@@ -9,8 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from buildmatrix.facts import Kind
-from buildmatrix.preflight.elfimage import BE32, BE64, ET_EXEC, LE32, LE64, MAGIC, PT_DYNAMIC, PT_INTERP
+from buildmatrix.kinds import Kind
+from buildmatrix.preflight.dynobj import DF_1_PIE, DT_FLAGS_1
+from buildmatrix.preflight.elfimage import (
+    BE32,
+    BE64,
+    ET_EXEC,
+    LE32,
+    LE64,
+    MAGIC,
+    PT_DYNAMIC,
+    PT_INTERP,
+    Layout,
+    Phdr,
+)
 from buildmatrix.preflight.explain import Judge
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.openexec import Command
@@ -18,6 +30,7 @@ from buildmatrix.preflight.rootfs import Inode, Root, Unreadable
 from buildmatrix.preflight.verdict import Evidence, Stage, Verdict
 
 MAX_DEPTH = 128
+MAX_DYNAMIC_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +72,18 @@ def is_command(blob: Blob) -> bool:
     header = layout.header(head)
     if header.type == ET_EXEC or header.phentsize != layout.phentsize:
         return True
-    kinds = {phdr.type for phdr in layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))}
-    return PT_INTERP in kinds or PT_DYNAMIC not in kinds
+    phdrs = layout.phdrs(blob.read(header.phoff, header.phnum * layout.phentsize))
+    kinds = {phdr.type for phdr in phdrs}
+    return PT_INTERP in kinds or PT_DYNAMIC not in kinds or _is_static_pie(blob, layout, phdrs)
+
+
+def _is_static_pie(blob: Blob, layout: Layout, phdrs: tuple[Phdr, ...]) -> bool:
+    """Whether DT_FLAGS_1 marks an executable: all that tells a static PIE from a shared library."""
+    dynamic = next(phdr for phdr in phdrs if phdr.type == PT_DYNAMIC)
+    rows = layout.unpack("PP")
+    data = blob.read(dynamic.offset, min(dynamic.filesz, MAX_DYNAMIC_BYTES))
+    tags = dict(rows.iter_unpack(data[: len(data) // rows.size * rows.size]))
+    return bool(tags.get(DT_FLAGS_1, 0) & DF_1_PIE)
 
 
 def sweep(judge: Judge) -> Iterator[Verdict | Seen]:

@@ -17,10 +17,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from buildmatrix import _zstd, errors
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.oci.marker import is_layout
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.rootfs import BytesBlob, Inode, TreeRoot, Unreadable
@@ -299,10 +299,24 @@ def tar_root(path: Path) -> TreeRoot:
     return builder.root()
 
 
-def image_root(path: Path, wanted: str) -> TreeRoot:
+def named_layout(text: str) -> tuple[Path, str]:
+    """``LAYOUT``, ``LAYOUT:TAG`` or ``LAYOUT@DIGEST`` as folder, and tag or digest (empty where none is given).
+
+    What is the name of a folder is that folder, whatever signs are in it.
+    """
+    if Path(text).is_dir():
+        return Path(text), ""
+    folder, sign, target = text.partition("@")
+    if not sign:
+        folder, sign, target = text.rpartition(":")
+    return (Path(folder), target) if sign and "/" not in target else (Path(text), "")
+
+
+def image_root(path: Path, wanted: str, target: str = "") -> TreeRoot:
     """The root of the image for a platform (such as ``linux/arm64``) in an OCI layout.
 
-    Raises UsageError where there is none, ScanFailed where the layout is damaged.
+    `target` is the tag or digest of the image or index that is meant. Raises UsageError where there is no
+    such image, or where several fit and none is named; ScanFailed where the layout is damaged.
     """
     if not path.is_dir() or not is_layout(path):
         raise errors.UsageError(
@@ -313,7 +327,7 @@ def image_root(path: Path, wanted: str) -> TreeRoot:
     builder = TreeBuilder(f"{path} ({wanted})")
     store = layout.Layout(path)
     try:
-        for layer in _chosen(store, platform.parse(wanted)).manifest.layers:
+        for layer in _chosen(store, platform.parse(wanted), target).manifest.layers:
             if media.is_layer(layer.media_type):
                 for _ in store.blob(layer).open(0):  # raises where the bytes are not those of its digest
                     pass
@@ -323,22 +337,56 @@ def image_root(path: Path, wanted: str) -> TreeRoot:
     return builder.root()
 
 
-def _chosen(store: Layout, wanted: Platform) -> Node:
-    """The image for a machine; else the first of its architecture, whose verdict is the preflight's to give."""
-    from buildmatrix.oci import graph, platform
+def _chosen(store: Layout, wanted: Platform, target: str) -> Node:
+    """The image for a machine; else the one of its architecture, whose verdict is the preflight's to give."""
+    from buildmatrix.oci import platform
 
-    images = [pair for entry in store.index().manifests if graph.known(entry) for pair in graph.images_of(store, entry)]
+    images = [row for row in _images(store) if target in ("", row.tag, row.top, row.node.descriptor.digest)]
+    pairs = [(row.platform, row) for row in images]
     found = (
-        platform.select(images, wanted)
-        or next((node for item, node in images if platform.same_architecture(item, wanted)), None)
-        or next((node for item, node in images if item.unknown), None)
+        platform.select(pairs, wanted)
+        or next((row for row in images if platform.same_architecture(row.platform, wanted)), None)
+        or next((row for row in images if row.platform.unknown), None)
     )
     if found is None:
-        have = ", ".join(sorted({str(item) for item, _ in images})) or "no image"
+        have = _listed(images or _images(store)) or "no image"
+        called = f" of the name {target}" if target else ""
+        fix = "name one that is there" if target else "give --host the image's architecture"
+        raise errors.UsageError(f"{store.name}: has {have}, expected {wanted}{called}", fix=fix)
+    rivals = [row for row in images if row.platform == found.platform]
+    if len({row.node.descriptor.digest for row in rivals}) > 1:
         raise errors.UsageError(
-            f"{store.name}: has {have}, expected {wanted}", fix="give --host the image's architecture"
+            f"{store.name}: has {len(rivals)} images for {found.platform}: {_listed(rivals)}",
+            why="which of them is meant decides what is in the root",
+            fix=f"say which: {store.name}:TAG or {store.name}@{rivals[0].node.descriptor.digest}",
         )
-    return found
+    return found.node
+
+
+class _Image(NamedTuple):
+    """An image of a layout: its platform, and the tag and digest of the entry of index.json that leads to it."""
+
+    platform: Platform
+    node: Node
+    tag: str
+    top: str
+
+
+def _images(store: Layout) -> list[_Image]:
+    from buildmatrix.oci import graph, media
+
+    return [
+        _Image(item, node, entry.annotations.get(media.REF_NAME, ""), entry.digest)
+        for entry in store.index().manifests
+        if graph.known(entry)
+        for item, node in graph.images_of(store, entry)
+    ]
+
+
+def _listed(images: list[_Image]) -> str:
+    """Images in one line, each with its tag where it has one."""
+    words = [f"{row.platform} {row.tag or row.node.descriptor.digest}" for row in images]
+    return ", ".join(dict.fromkeys(words))
 
 
 def scratch_root(files: Iterable[tuple[str, Path]]) -> TreeRoot:

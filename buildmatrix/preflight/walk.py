@@ -8,8 +8,9 @@ are not seen: they are not in the mode bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from buildmatrix.facts import Kind
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.rootfs import Inode, Root
 
 PATH_MAX = 4096
@@ -43,16 +44,14 @@ class View:
     protected_symlinks: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(NamedTuple):
     """What a path leads to; `path` is absolute, inside the root, and free of links."""
 
     inode: Inode
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(NamedTuple):
     """Why a path leads nowhere: errno's name, the component that decided, and a sentence."""
 
     errno: str

@@ -86,9 +86,9 @@ def where(item: Evidence) -> str:
 
 def lines(verdict: Verdict) -> Iterator[str]:
     """The whole verdict for a person."""
-    yield sentence(verdict)
+    yield plain(sentence(verdict))
     for label, text in shown(verdict):
-        yield f"  {label}: {text}"
+        yield f"  {label}: {plain(text)}"
     for item in verdict.evidence:
         yield f"  because: {where(item)}"
     for text in verdict.depends:

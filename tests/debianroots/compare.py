@@ -15,7 +15,7 @@ from buildmatrix.preflight.openexec import Command
 from buildmatrix.preflight.rootfs import DirectoryRoot, Inode, Unreadable
 from buildmatrix.preflight.running import running
 from buildmatrix.preflight.sweep import is_command, walk
-from buildmatrix.preflight.verdict import Stage, Verdict
+from buildmatrix.preflight.verdict import Verdict
 from buildmatrix.preflight.walk import View
 from tests.debianroots.loader import Said
 from tests.debianroots.make import Root
@@ -87,12 +87,12 @@ class Model:
 
     def _file(self, path: str, inode: Inode) -> File:
         command = is_command(self.judge.view.root.data(inode)) and bool(inode.mode & 0o111)
-        static = command and self.judge.judge(Command(path=path, argv=(path,))).stage is Stage.OK and self._static(path)
+        static = command and self._static(path)
         return File(path=path, program=command, static=static)
 
     def _static(self, path: str) -> bool:
-        verdict = self.judge.judge(Command(path=path, argv=(path,)))
-        return not any(item.text.startswith("PT_INTERP") for item in verdict.evidence)
+        verdict = self.executed(path)
+        return verdict.runs and not any(item.text.startswith("PT_INTERP") for item in verdict.evidence)
 
     def by_loader(self, path: str) -> Verdict:
         """The verdict on `ld.so FILE`."""

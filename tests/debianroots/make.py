@@ -76,8 +76,9 @@ def sources() -> tuple[str, ...]:
     """apt's own Debian sources of this machine as one-line entries."""
     done = subprocess.run([*INDEXES, "Created-By: Packages"], capture_output=True, text=True, check=False)
     rows = {tuple(line.split("|")) for line in done.stdout.splitlines()}
-    ours = (row[1:] for row in rows if row[0] == "Debian")
-    found = sorted(f"deb {uri} {codename} {component}" for uri, codename, component in ours)
+    found = sorted(
+        f"deb {uri} {codename} {component}" for origin, uri, codename, component in rows if origin == "Debian"
+    )
     if not found:
         raise CannotMake(f"apt knows no Debian source here: {done.stderr.strip() or 'run apt-get update'}")
     return tuple(found)
