@@ -10,8 +10,8 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from buildmatrix.kinds import Kind
 from buildmatrix.host import Host
+from buildmatrix.kinds import Kind
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_PHDR
 from buildmatrix.preflight.elfload import Mapped

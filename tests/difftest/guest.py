@@ -138,7 +138,7 @@ def initramfs(kernel: Kernel, init: bytes, run: Run) -> bytes:
         job.append("module /binfmt_misc.ko")
         for handler in run.handlers:
             at = "/root" if "F" in handler.flags else ""
-            job.append("register " + registration(replace(handler, interpreter=at + handler.interpreter)))
+            job.append("register " + registration(handler._replace(interpreter=at + handler.interpreter)))
     job += [f"noexec /root{directory}" for directory in run.noexec]
     job.append("run /list")
     outside["job"] = Entry(data="\n".join(job).encode() + b"\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import signal
-from dataclasses import replace
 
 from buildmatrix.host import Host
 from buildmatrix.preflight.elfload import entry_elsewhere, entry_fault
@@ -40,7 +39,7 @@ def predict(root: Root, host: Host, path: str, noexec: tuple[str, ...] = ()) -> 
     mapped = process.interpreter or process.main
     if process.depends or entry_elsewhere(mapped):
         return None
-    if mapped.entry & 3 and entry_fault(host, replace(mapped, entry=mapped.entry & -4)):
+    if mapped.entry & 3 and entry_fault(host, mapped._replace(entry=mapped.entry & -4)):
         return None
     fault = entry_fault(host, mapped)
     if fault is not None:
