@@ -120,8 +120,12 @@ class Binder:
         if symbolic and not where.is_main:
             scope = [where, *scope]
         key = key or key_of(name, wanted, kind)
+        gnu = gnu_hash(name) | 1
         for provider in scope:
             if kind & CLASS_COPY and provider.is_main:
+                continue
+            there = provider.object.hash_table.hashes
+            if there is not None and gnu not in there and not provider.object.space.tainted:
                 continue
             matches = provider.object.matches
             if key in matches:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from buildmatrix.preflight.dynobj import DynamicObject, Symbol
-from buildmatrix.preflight.elfimage import EM_386, EM_AARCH64, EM_ARM, EM_X86_64
+from buildmatrix.preflight.elfimage import EM_386, EM_AARCH64, EM_ARM, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64
 from buildmatrix.preflight.memory import Fault
 
 SHN_ABS = 0xFFF1
 CLASS_PLT, CLASS_COPY = 1, 2
 DT_RELACOUNT, DT_RELCOUNT = 0x6FFFFFF9, 0x6FFFFFFA
-RELATIVE_TYPES = {EM_X86_64: 8, EM_AARCH64: 1027, EM_386: 8, EM_ARM: 23}
+RELATIVE_TYPES = {EM_X86_64: 8, EM_AARCH64: 1027, EM_386: 8, EM_ARM: 23, EM_S390: 12, EM_PPC64: 22, EM_RISCV: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ MACHINES = {
         unnamed=frozenset({0, 23, 160}), plt=frozenset({13, 17, 18, 19, 22}), copy=20, jump_slot=22,
         resolver=frozenset({160}), descriptor=frozenset({13}),
         known=frozenset({0, 1, 2, 3, 13, 17, 18, 19, 20, 21, 22, 23, 160}),
+    ),
+    EM_S390: Machine(
+        unnamed=frozenset({0, 12, 61}), plt=frozenset({11, 54, 55, 56}), copy=9, jump_slot=11,
+        resolver=frozenset({61}), descriptor=frozenset(),
+        known=frozenset({0, 1, 3, 4, 5, 9, 10, 11, 12, 16, 17, 18, 19, 20, 22, 23, 54, 55, 56, 61}),
     ),
 }  # fmt: skip
 

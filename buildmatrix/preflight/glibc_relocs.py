@@ -232,7 +232,8 @@ class _Steps:
         skipped = piece.relative * entry & self.mask
         if skipped < 1 << 63:
             for row in self._rows(piece.start, min(-(-skipped // entry), MOST_ROWS), addend):
-                if row[1] & self._type_mask() not in (self.relative, 38 if self.word == 8 else -1):
+                own = row[1] & self._type_mask() in (self.relative, 38 if self.word == 8 else -1)
+                if self.relative >= 0 and not own:
                     yield Reference(failure=Failure(why="DT_RELACOUNT counts a relocation that is not relative"))
                     return
                 self._plain(row[0])

@@ -66,6 +66,32 @@ class HashTable:
         header = self._header or (0, 0, 0, 0, 0)
         return self._whole(header[4] + header[2] * self.layout.word, header[0], "I")
 
+    @cached_property
+    def hashes(self) -> frozenset[int] | None:
+        """Every hash in DT_GNU_HASH with its lowest bit set; None where the table is not of the plain kind.
+
+        A name whose hash is not among them is not found, and asking for it reads nothing that could fault.
+        """
+        try:
+            return self._hashes()
+        except Fault:
+            return None
+
+    def _hashes(self) -> frozenset[int] | None:
+        nbuckets, symoffset, bloom, _, start = self._header or (0, 0, 0, 0, 0)
+        used = set(self._buckets) - {0}
+        if not used or len(self._buckets) != nbuckets or len(self._bloom) != bloom or bloom & (bloom - 1):
+            return None
+        count = max(used) - symoffset + 1
+        if min(used) < symoffset or not 0 < count < MOST_CHAIN:
+            return None
+        at = start + bloom * self.layout.word + nbuckets * 4
+        values = list(self._whole(at, count, "I"))
+        while values and not values[-1] & 1 and len(values) < MOST_CHAIN:
+            values.append(self.library.number(at + 4 * len(values), 4))
+        whole = len(values) >= count and values[-1] & 1
+        return frozenset([value | 1 for value in values]) if whole else None
+
     def _one(self, table: tuple[int, ...], index: int, address: int, code: str) -> int:
         if index < len(table):
             return table[index]
