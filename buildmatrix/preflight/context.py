@@ -53,14 +53,14 @@ MUSL_STRERROR = {
 class Libraries:
     """Parsed libraries by inode, page size and loader family; a value may be the error that reading gave.
 
-    `bound` are search lists whose libraries find all they need among themselves: a program in front of
-    them can only add definitions. `caches` are ld.so.cache files by inode.
+    `bound` are search lists whose libraries find all they need among themselves, with the names that they
+    look up: a program in front of them matters only where it answers to one. `caches` are ld.so.cache files by inode.
     """
 
     def __init__(self) -> None:
         self.glibc: dict[Key, DynamicObject | Exception] = {}
         self.musl: dict[Key, DynamicObject | str] = {}
-        self.bound: set[tuple[int, ...]] = set()
+        self.bound: dict[tuple[int, ...], frozenset[bytes]] = {}
         self.caches: dict[tuple[int, int], object] = {}
 
 

@@ -121,6 +121,10 @@ def mark_written(library: DynamicObject, moved: bool) -> None:
         for index, (tag, _) in enumerate(library.entries):
             if tag in (*MOVED, DT_REL, DT_RELA, DT_DEBUG):
                 space.written(start + index * 2 * word + word, word)
+    got = library.address_of(DT_PLTGOT)
+    if got is not None and DT_JMPREL in library.tags and not library.bind_now:  # elf_machine_runtime_setup
+        for index in (1, 2):
+            space.written((got + index * word) & library.layout.mask, word)
     try:
         for reloc in (*library.plt(), *library.eager()):
             space.written((reloc.offset + library.bias) & library.layout.mask, word)

@@ -228,7 +228,7 @@ class LibraryMapper:
     def _bss(self, library: DynamicObject, command: Command, room: tuple[int, int]) -> None:
         """The rest of the last page is cleared, then zero pages are mapped."""
         space, zero, end = library.space, command.data_end, command.memory_end
-        if _signed(end) <= _signed(zero):
+        if end <= zero or _near(end) <= _near(zero):
             return
         page_end = min(space.up(zero), end)
         try:
@@ -295,5 +295,6 @@ class LibraryMapper:
             library.headers_in_memory(address, header.phnum)
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
+def _near(value: int) -> int:
+    """An address relative to the load bias; below it, where the sum with any bias wraps around."""
+    return value - (1 << 64) if value >= (1 << 64) - TOO_FAR else value

@@ -101,8 +101,8 @@ class _Steps:
         yield from self._text_writable()
         if self.lazy and DT_JMPREL in tags:
             table = library.required(DT_PLTGOT)
-            self.space.read(table + self.word, self.word)
-            self.space.store(table + self.word, 2 * self.word)
+            self.space.reach(table + self.word, self.word)
+            self._store(table + self.word, 2 * self.word)
         if DT_RELR in tags and self.version >= (2, 36):
             self._relr()
         tables = tables_of(library)

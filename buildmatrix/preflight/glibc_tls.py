@@ -74,6 +74,8 @@ def initialise(started: GlibcStart) -> None:
         if tls.filesz > tls.memsz:
             why = f"PT_TLS has {tls.filesz:#x} bytes in the file and {tls.memsz:#x} in memory"
             raise LoadError("", "", cause="bad-elf" if item.is_main else "bad-library", place=library.path, why=why)
+        if not tls.vaddr and tls.filesz:  # l_tls_initimage stays a null pointer, load bias or not
+            raise Crash(library.path, Fault("SIGSEGV", 0))
         try:
             library.space.reach((tls.vaddr + library.bias) & library.layout.mask, tls.filesz)
         except Fault as fault:
