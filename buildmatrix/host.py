@@ -37,26 +37,27 @@ class Cpu(NamedTuple):
     level: str
     features: frozenset[str] = frozenset()
     compat32: bool = True
+    intel: bool | None = None
 
 
 CPUS = {
     # x86-64: psABI micro-architecture levels; models by the features that vendors document.
     "qemu64": Cpu(arch="amd64", level="v1"),
     "kvm64": Cpu(arch="amd64", level="v1"),
-    "core2duo": Cpu(arch="amd64", level="v1"),
-    "nehalem": Cpu(arch="amd64", level="v2"),
-    "westmere": Cpu(arch="amd64", level="v2"),
-    "sandybridge": Cpu(arch="amd64", level="v2"),
-    "ivybridge": Cpu(arch="amd64", level="v2"),
-    "haswell": Cpu(arch="amd64", level="v3"),
-    "broadwell": Cpu(arch="amd64", level="v3"),
-    "zen": Cpu(arch="amd64", level="v3"),
-    "epyc": Cpu(arch="amd64", level="v3"),
-    "zen3": Cpu(arch="amd64", level="v3"),
-    "skylake-server": Cpu(arch="amd64", level="v4"),
-    "icelake-server": Cpu(arch="amd64", level="v4"),
-    "sapphirerapids": Cpu(arch="amd64", level="v4"),
-    "zen4": Cpu(arch="amd64", level="v4"),
+    "core2duo": Cpu(arch="amd64", level="v1", intel=True),
+    "nehalem": Cpu(arch="amd64", level="v2", intel=True),
+    "westmere": Cpu(arch="amd64", level="v2", intel=True),
+    "sandybridge": Cpu(arch="amd64", level="v2", intel=True),
+    "ivybridge": Cpu(arch="amd64", level="v2", intel=True),
+    "haswell": Cpu(arch="amd64", level="v3", intel=True),
+    "broadwell": Cpu(arch="amd64", level="v3", intel=True),
+    "zen": Cpu(arch="amd64", level="v3", intel=False),
+    "epyc": Cpu(arch="amd64", level="v3", intel=False),
+    "zen3": Cpu(arch="amd64", level="v3", intel=False),
+    "skylake-server": Cpu(arch="amd64", level="v4", intel=True),
+    "icelake-server": Cpu(arch="amd64", level="v4", intel=True),
+    "sapphirerapids": Cpu(arch="amd64", level="v4", intel=True),
+    "zen4": Cpu(arch="amd64", level="v4", intel=False),
     # Arm: technical reference manuals of the cores.
     "cortex-a53": Cpu(arch="arm64", level="v8.0"),
     "cortex-a57": Cpu(arch="arm64", level="v8.0"),
@@ -121,8 +122,9 @@ class Host:
     """A target machine. Sizes in bytes; None means that it was not said.
 
     `level` is a psABI level (``v1``…``v4``) or an Arm level (``v8.2``). `kernel` is (major, minor).
-    `mmap_min_addr` is the sysctl of that name; `stack_limit` the soft RLIMIT_STACK; `memory` RAM and swap,
-    more than which one private mapping never gets (mm/util.c __vm_enough_memory, OVERCOMMIT_GUESS).
+    `intel` says whether an x86 CPU calls itself GenuineIntel. `mmap_min_addr` is the sysctl of that name;
+    `stack_limit` the soft RLIMIT_STACK; `memory` RAM and swap, more than which one private mapping never gets
+    (mm/util.c __vm_enough_memory, OVERCOMMIT_GUESS).
     """
 
     name: str
@@ -133,6 +135,7 @@ class Host:
     level: str | None = None
     features: frozenset[str] | None = None
     cpu: str | None = None
+    intel: bool | None = None
     compat32: bool = True
     x32: bool = False
     va_bits: int = 48
@@ -196,12 +199,17 @@ def with_cpu(host: Host, name: str) -> Host:
         model = CPUS.get(lowered.rpartition("-")[0])
     if model is not None and model.arch == host.arch:
         return replace(
-            host, cpu=name, level=model.level, features=model.features, compat32=host.compat32 and model.compat32
+            host,
+            cpu=name,
+            level=model.level,
+            features=model.features,
+            intel=model.intel,
+            compat32=host.compat32 and model.compat32,
         )
     level = lowered.removeprefix("x86-64-").removeprefix("armv").removesuffix("-a")
     level = level if level.startswith("v") else f"v{level}"
     if host.arch == "amd64" and level in X86_LEVELS:
-        return replace(host, cpu=name, level=level)
+        return replace(host, cpu=name, level=level, intel=None)
     if host.arch == "arm64" and level in host.row.levels:
         below = [key for key in ARM_LEVEL_FEATURES if _order(key) <= _order(level)]
         return replace(host, cpu=name, level=level, features=ARM_LEVEL_FEATURES[max(below, key=_order)])

@@ -16,7 +16,7 @@ from buildmatrix.preflight.dynobj import DT_AUXILIARY, DT_FILTER, DT_NEEDED, DT_
 from buildmatrix.preflight.elfload import Mapped
 from buildmatrix.preflight.glibc_map import LibraryMapper
 from buildmatrix.preflight.glibc_open import Crash, LoadError
-from buildmatrix.preflight.glibc_search import Hit, Loaded, Search
+from buildmatrix.preflight.glibc_search import DST, Hit, Loaded, Search
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Fault
 from buildmatrix.preflight.verdict import Needed
@@ -34,6 +34,8 @@ class Loading:
         self.search = Search(start, loader)
         main = start.main()
         origin = dirname(start.process.executable.path) if start.view.proc else None
+        if start.by_hand:  # no /proc/self/exe is asked: the loader opened the file, by this name
+            origin = dirname(_absolute(start, start.program))
         self.main = Loaded(main, "", set(), None, origin, None)
         self.rtld = self._rtld(interpreter, start.process.interpreter_name or "")
         self.loaded: list[Loaded] = [self.main, self.rtld]
@@ -76,8 +78,8 @@ class Loading:
             same.names.add(name)
             return same
         library = self.mapper.load(self.start.libraries, hit.found, hit.blob, name)
-        place = hit.path if hit.path.startswith("/") else f"{self.start.view.cwd.rstrip('/')}/{hit.path}"
-        item = Loaded(library, hit.path, {name}, who, dirname(place), hit.found.inode.key, order=len(self.loaded))
+        origin = dirname(_absolute(self.start, hit.path))
+        item = Loaded(library, hit.path, {name}, who, origin, hit.found.inode.key, order=len(self.loaded))
         self.loaded.append(item)
         self.start.needed.append(Needed(by=who.name or self.main.object.path, name=name, path=hit.path, rule=hit.rule))
         if len(self.loaded) > MAX_OBJECTS:
@@ -103,6 +105,7 @@ class Loading:
         found = []
         for name, source in names:
             before = len(self.loaded)
+            self.search.preloads = True
             try:
                 item = self.open(name, self.main)
             except LoadError as error:
@@ -110,6 +113,8 @@ class Loading:
                     f"ERROR: ld.so: object '{name}' from {source} cannot be preloaded ({error.text}): ignored."
                 )
                 continue
+            finally:
+                self.search.preloads = False
             if len(self.loaded) > before:
                 found.append(item)
         return found
@@ -164,11 +169,14 @@ class Loading:
             raise Crash(library.path, fault) from fault
 
     def _expanded(self, item: Loaded, name: str, tag: int) -> str | None:
-        """expand_dst: a token without a value is fatal for DT_NEEDED."""
-        if "$" not in name:
+        """expand_dst: a token without a value is fatal for DT_AUXILIARY alone; what else asks goes without."""
+        if not re.search(DST, name):
             return name
+        if self.start.process.secure:
+            text = "DST not allowed in SUID/SGID programs"
+            raise LoadError(name, text, cause="secure-exec", place=item.object.path, why=f"{name!r} has a token")
         expanded = self.search.expand(name, item)
-        if expanded is None and tag != DT_AUXILIARY:
+        if expanded is None and tag == DT_AUXILIARY:
             raise LoadError(
                 name,
                 "empty dynamic string token substitution",
@@ -211,3 +219,7 @@ class Loading:
             done.add(id(item))
             stack.append((item, True))
             stack.extend((dep, False) for dep in item.requires if id(dep) not in done)
+
+
+def _absolute(start: Start, path: str) -> str:
+    return path if path.startswith("/") else f"{start.view.cwd.rstrip('/')}/{path}"

@@ -18,6 +18,7 @@ from buildmatrix.kinds import Kind
 from buildmatrix.preflight import ldcache
 from buildmatrix.preflight.context import Start, open_read
 from buildmatrix.preflight.dynobj import DF_1_NODEFLIB, DT_RUNPATH, DynamicObject
+from buildmatrix.preflight.glibc_hwcaps import capabilities
 from buildmatrix.preflight.glibc_open import SKIP_CLASS, verify
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Blob
@@ -25,7 +26,7 @@ from buildmatrix.preflight.walk import Failed, Found, resolve
 
 CACHE_PATH = "/etc/ld.so.cache"
 CACHE_MOST = 64 << 20
-_DST = r"\$(?:\{(ORIGIN|PLATFORM|LIB)\}|(ORIGIN|PLATFORM|LIB)(?![A-Za-z0-9_]))"
+DST = r"\$(?:\{(ORIGIN|PLATFORM|LIB)\}|(ORIGIN|PLATFORM|LIB)(?![A-Za-z0-9_]))"
 
 
 @dataclass(slots=True, eq=False)
@@ -80,21 +81,15 @@ class Search:
         self.machine = main.image.header.machine
         self.secure = start.process.secure
         self.errno = ""
+        self.preloads = False
         self.other_class = False
         self.passed: list[Passed] = []
         self.lost_origin: list[str] = []
         self._exists: dict[str, bool] = {}
         self._cache: ldcache.Cache | ldcache.Unusable | None = None
-        self.hwcaps = self._hwcaps()
+        self.capabilities = capabilities(start.host, self.layout.bits, loader.version)
+        self.older = self.capabilities.combinations()
         self._runs: dict[tuple[str, str | None], tuple[str, ...]] = {}
-
-    def _hwcaps(self) -> tuple[str, ...]:
-        """glibc-hwcaps subdirectories that this CPU enables, best first (sysdeps/x86_64/dl-hwcaps_subdirs.c)."""
-        version = self.loader.version
-        if self.start.host.arch != "amd64" or self.layout.bits != 64 or (version is not None and version < (2, 33)):
-            return ()
-        level = self.start.host.x86_level()
-        return tuple(f"x86-64-v{number}" for number in range(level or 0, 1, -1))
 
     @property
     def cache(self) -> ldcache.Cache | ldcache.Unusable:
@@ -126,7 +121,7 @@ class Search:
         pieces: list[str] = []
         at = 0
         trusted = False
-        for match in re.finditer(_DST, text):
+        for match in re.finditer(DST, text):
             name = match[1] or match[2]
             value = self._token(name, who)
             if name == "ORIGIN":
@@ -150,7 +145,13 @@ class Search:
             return who.origin
         if name == "LIB":
             return self.loader.lib
-        return self.start.host.row.uname if self.layout.bits == self.start.host.row.bits else None
+        self._hangs_on(bool(self.capabilities.question) and self.capabilities.platform != "aarch64")
+        return self.capabilities.platform
+
+    def _hangs_on(self, decides: bool) -> None:
+        """Note that what nobody said of the CPU decides."""
+        if decides and self.capabilities.question not in self.start.depends:
+            self.start.depends.append(self.capabilities.question)
 
     def _trusted(self, path: str) -> bool:
         """is_trusted_path_normalize: below one of the default directories."""
@@ -214,7 +215,7 @@ class Search:
 
     def _defaults(self, name: str, who: Loaded) -> Hit | None:
         nodefaults = bool(who.object.flags_1 & DF_1_NODEFLIB)
-        entry = self.cached(name)
+        entry = None if self.secure and self.preloads else self.cached(name)
         if entry is not None and not (nodefaults and entry.value.startswith(self.loader.directories)):
             hit = self._try(entry.value, "ld.so.cache")
             if hit is not None:
@@ -229,7 +230,10 @@ class Search:
         if isinstance(cache, ldcache.Unusable):
             return None
         flags = ldcache.FLAGS.get(self._goarch(), 0x0003)
-        return ldcache.lookup(cache, name, flags, self.hwcaps)
+        entry = ldcache.lookup(cache, name, flags, self.capabilities.named, self.capabilities.bits)
+        older = bool(entry and entry.hwcap and not entry.hwcaps)
+        self._hangs_on(older and bool(entry and any(f"/{word}/" in entry.value for word in self.capabilities.open)))
+        return entry
 
     def _goarch(self) -> str:
         host = self.start.host
@@ -246,7 +250,10 @@ class Search:
                     continue
                 hit = self._try(place + name, rule if not sub else f"{rule}, {sub.rstrip('/')}")
                 if hit is not None:
-                    return hit
+                    self._exists[place] = True
+                    if self._may_preload(hit):
+                        return hit
+                    self.errno = "ENOENT"
                 any_here = self._note(place) or any_here
             tolerated = (
                 ("ENOENT", "EACCES") if (self.loader.version or (2, 36)) < (2, 39) else ("ENOENT", "EACCES", "ENOTDIR")
@@ -255,10 +262,23 @@ class Search:
                 return None
         return None
 
+    def _may_preload(self, hit: Hit) -> bool:
+        """Under AT_SECURE a library is preloaded by its name only if it is set-user-ID itself."""
+        return not (self.secure and self.preloads) or bool(hit.found.inode.mode & 0o4000)
+
     def _subdirectories(self, directory: str) -> tuple[str, ...]:
-        if not self.hwcaps or not self._note(directory + "glibc-hwcaps/", quiet=True):
-            return ("",)
-        return (*(f"glibc-hwcaps/{level}/" for level in self.hwcaps), "")
+        named: tuple[str, ...] = ()
+        able = self.capabilities
+        if able.named and self._note(directory + "glibc-hwcaps/", quiet=True):
+            named = tuple(f"glibc-hwcaps/{level}/" for level in able.named)
+        there = [name for name in able.old if self._note(f"{directory}{name}/", quiet=True)]
+        if not there:
+            return (*named, "")
+        older = [sub for sub in self.older if sub[: sub.index("/")] in there]
+        self._hangs_on(
+            any(word in sub and self._note(directory + sub, quiet=True) for word in able.open for sub in older)
+        )
+        return (*named, *older, "")
 
     def _note(self, place: str, quiet: bool = False) -> bool:
         """Whether a directory exists; a failing stat sets errno as the loader's does."""
@@ -266,6 +286,8 @@ class Search:
             return True
         if place not in self._exists:
             found = resolve(self.view, place)
+            if place == "/":  # the loader cuts its slash off and asks stat for "": then the top is none
+                found = Failed(errno="ENOENT", at=place, why="is asked for by no name")
             self._exists[place] = isinstance(found, Found) and found.inode.kind is Kind.DIRECTORY
             if isinstance(found, Failed) and not quiet:
                 self.errno = found.errno

@@ -189,10 +189,11 @@ def _number(text: bytes, at: int) -> tuple[int, int]:
     return at, int(text[start:at])
 
 
-def lookup(cache: Cache, name: str, flags: int, hwcaps: tuple[str, ...]) -> Entry | None:
+def lookup(cache: Cache, name: str, flags: int, hwcaps: tuple[str, ...], bits: int = 0) -> Entry | None:
     """What the loader takes for `name`: entries of `flags`, the best of `hwcaps` (best first) if any.
 
-    Follows search_cache: a binary search, then every entry of the name in the file's order.
+    Follows search_cache: a binary search, then every entry of the name in the file's order. `bits` are those that an
+    entry of an older subdirectory may carry; among them at most one is a platform.
     """
     left, right = 0, len(cache.entries) - 1
     while left <= right:
@@ -202,7 +203,7 @@ def lookup(cache: Cache, name: str, flags: int, hwcaps: tuple[str, ...]) -> Entr
             return None
         order = compare(name, entry.key)
         if not order:
-            return _best(cache, middle, right, name, flags, hwcaps)
+            return _best(cache, middle, right, name, flags, hwcaps, bits)
         if order < 0:
             left = middle + 1
         else:
@@ -210,7 +211,9 @@ def lookup(cache: Cache, name: str, flags: int, hwcaps: tuple[str, ...]) -> Entr
     return None
 
 
-def _best(cache: Cache, middle: int, right: int, name: str, flags: int, hwcaps: tuple[str, ...]) -> Entry | None:
+def _best(
+    cache: Cache, middle: int, right: int, name: str, flags: int, hwcaps: tuple[str, ...], bits: int
+) -> Entry | None:
     first = middle
     while first > 0:
         before = cache.entries[first - 1]
@@ -227,6 +230,8 @@ def _best(cache: Cache, middle: int, right: int, name: str, flags: int, hwcaps: 
         if entry.hwcap >> 32 == HWCAP_EXTENSION >> 32:
             if entry.hwcaps in hwcaps and hwcaps.index(entry.hwcaps) < rank:
                 best, rank = entry, hwcaps.index(entry.hwcaps)
+            continue
+        if best is None and entry.hwcap & ~bits:
             continue
         return best or entry
     return best

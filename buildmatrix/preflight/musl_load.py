@@ -194,7 +194,7 @@ class MuslLoading:
         name = item.name
         if item.kernel_mapped:
             if self.start.process.secure or not self.start.view.proc:
-                return None if self.start.process.secure else original.replace("${ORIGIN}", ".").replace("$ORIGIN", ".")
+                return None  # readlink's -1 is larger than any buffer
             name = self.start.process.executable.path
         origin = name.rpartition("/")[0] if "/" in name else "."
         if self.start.process.secure and not origin.startswith("/"):

@@ -70,7 +70,8 @@ def _cpu(host: Host) -> Host:
         return host
     if host.arch == "amd64":
         level = next(name for name, need in (("v4", _V4), ("v3", _V3), ("v2", _V2), ("v1", set())) if need <= words)
-        return replace(host, level=level)
+        makers = {line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")}
+        return replace(host, level=level, intel="GenuineIntel" in makers if makers else None)
     if host.arch == "arm64":
         return replace(host, features=frozenset(_ARM_WORDS[word] for word in words & _ARM_WORDS.keys()))
     return host
