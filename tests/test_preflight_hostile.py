@@ -18,7 +18,8 @@ import pytest
 
 from buildmatrix import cli, errors
 from buildmatrix.host import parse
-from buildmatrix.preflight import ldcache, ldcache_doctor, tarfs
+from buildmatrix.preflight import context, ldcache, ldcache_doctor, musl_load, tarfs
+from buildmatrix.preflight.context import open_read
 from buildmatrix.preflight.explain import Judge
 from buildmatrix.preflight.lab import as_json
 from buildmatrix.preflight.openexec import Command
@@ -260,7 +261,12 @@ def test_a_hash_chain_that_bites_its_tail(tmp_path: Path) -> None:
     assert any("does not end by itself" in item for item in verdict.depends)
 
 
-def test_endless_names_and_directories(tmp_path: Path) -> None:
+def test_endless_names_and_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names times directories may be any number; the work is bounded, whatever the machine's speed."""
+    assert context.MOST_ASKED <= 100_000
+    monkeypatch.setattr(context, "MOST_ASKED", 1000)
+    opened: list[str] = []
+    monkeypatch.setattr(musl_load, "open_read", lambda view, path: opened.append(path) or open_read(view, path))
     library = installed(tmp_path, musl=True)
     directories = ":".join(f"/d{number}" for number in range(4000))
     names = tuple(f"lib{number}.so" for number in range(3000))
@@ -268,6 +274,7 @@ def test_endless_names_and_directories(tmp_path: Path) -> None:
     assert not library.exists()
     verdict = judged(tmp_path)
     assert not verdict.certain
+    assert 1000 <= len(opened) <= 1002  # and the path file
 
 
 def test_words_that_are_no_text_are_printed_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

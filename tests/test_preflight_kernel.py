@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildmatrix.preflight import script
@@ -231,6 +231,7 @@ def test_any_first_line_is_read_without_an_error(line: bytes) -> None:
         assert not found.interpreter.startswith((b" ", b"\t"))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 0x3FFF), st.binary(min_size=1, max_size=8))
 def test_damaged_executables_give_a_verdict(at: int, patch: bytes) -> None:
     for seed in (ELF, seeds.static_pie(), seeds.dynamic()):
