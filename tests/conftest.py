@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,12 @@ _DECIDING = ("NO_COLOR", "FORCE_COLOR", "CI", "COLUMNS", "LINES", "GOFLAGS", "GO
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what the code gives into the golden files")
+
+
+def pytest_configure() -> None:
+    """Let children hear SIGINT: what a shell starts in the background is born deaf to it, and so are its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from buildmatrix.preflight.openexec import Command
 from buildmatrix.preflight.rootfs import DirectoryRoot
 from buildmatrix.preflight.running import running
 from buildmatrix.preflight.verdict import Verdict
-from buildmatrix.preflight.walk import Credentials, Failed, View, resolve
+from buildmatrix.preflight.walk import Credentials, Failed, Found, View, resolve
 from tests.difftest import seeds
 from tests.preflight_objects import GLIBC, MUSL, MUSL_WORDS, Object, Roots, libc, loader
 
@@ -266,7 +266,12 @@ def test_endless_names_and_directories(tmp_path: Path, monkeypatch: pytest.Monke
     assert context.MOST_ASKED <= 100_000
     monkeypatch.setattr(context, "MOST_ASKED", 1000)
     opened: list[str] = []
-    monkeypatch.setattr(musl_load, "open_read", lambda view, path: opened.append(path) or open_read(view, path))
+
+    def counted(view: View, path: str) -> Found | Failed:
+        opened.append(path)
+        return open_read(view, path)
+
+    monkeypatch.setattr(musl_load, "open_read", counted)
     library = installed(tmp_path, musl=True)
     directories = ":".join(f"/d{number}" for number in range(4000))
     names = tuple(f"lib{number}.so" for number in range(3000))
