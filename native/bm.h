@@ -337,7 +337,7 @@ uint32_t bm_hash_width(uint32_t want);
 const char *bm_hash_kernel(uint32_t want, uint32_t lanes);
 
 /*
- * For tests and benchmarks: use only kernels whose CPU features are in `cpu` (0: portable), and
+ * For tests and benchmarks: use only kernels whose CPU features are in `cpu` (0: those of every CPU), and
  * calibrate again. No other thread may be hashing.
  */
 #define BM_CPU_BMI2 1    /* with BMI1 */
@@ -347,6 +347,8 @@ const char *bm_hash_kernel(uint32_t want, uint32_t lanes);
 #define BM_CPU_ARM_SHA2 16
 #define BM_CPU_ARM_SHA512 32
 #define BM_CPU_AVX512 64 /* F, BW and VL, and the operating system saves ZMM */
+#define BM_CPU_SSSE3 128
+#define BM_CPU_AVX 256   /* and the operating system saves YMM */
 void bm_hash_limit(uint32_t cpu);
 uint32_t bm_cpu(void);
 

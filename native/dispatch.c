@@ -23,7 +23,7 @@
 
 #define SAMPLE_BYTES 4096
 #define SAMPLE_ROUNDS 8
-#define KERNELS_MOST 16
+#define KERNELS_MOST 24
 
 static uint32_t allowed = 0xffffffff;
 
@@ -47,6 +47,7 @@ static uint32_t cpu_bits(void)
     __builtin_cpu_init();
     bool bmi = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
     return (bmi ? BM_CPU_BMI2 : 0u) | (__builtin_cpu_supports("avx2") ? BM_CPU_AVX2 : 0u) |
+           (__builtin_cpu_supports("ssse3") ? BM_CPU_SSSE3 : 0u) | (__builtin_cpu_supports("avx") ? BM_CPU_AVX : 0u) |
            (has_sha_instructions() ? BM_CPU_SHANI : 0u) | (has_avx512() ? BM_CPU_AVX512 : 0u);
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -119,11 +120,25 @@ static double cheapest(bm_plan *plan, const bm_kernel **kernels, const double *c
     return best;
 }
 
+/* Made for CPUs without BMI2: on others, not worth the time of a measurement. */
+static bool is_superseded(const bm_kernel *kernel)
+{
+    return (bm_cpu() & BM_CPU_BMI2) && (kernel->cpu & ~(uint32_t)(BM_CPU_SSSE3 | BM_CPU_AVX)) == 0;
+}
+
+static unsigned candidates(const bm_hash *hash, const bm_kernel **kernels)
+{
+    unsigned count = usable(hash, kernels), kept = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (!is_superseded(kernels[i])) kernels[kept++] = kernels[i];
+    return kept;
+}
+
 static void calibrate(const bm_hash *hash, bm_plan *plan)
 {
     const bm_kernel *kernels[KERNELS_MOST];
     double cost[KERNELS_MOST], total[BM_LANES_MAX + 1] = {0};
-    unsigned count = usable(hash, kernels);
+    unsigned count = candidates(hash, kernels);
     for (unsigned i = 0; i < count; i++) cost[i] = measure(hash, kernels[i]);
     for (unsigned n = 1; n <= BM_LANES_MAX; n++) total[n] = cheapest(plan, kernels, cost, count, total, n);
     plan->width = 1;

@@ -59,6 +59,9 @@ extern const bm_hash bm_hash_sha256, bm_hash_sha512, bm_hash_sha1;
 extern const bm_kernel bm_sha256_portable[], bm_sha512_portable[], bm_sha1_portable[];
 #if defined(__x86_64__)
 extern const bm_kernel bm_sha256_x86[], bm_sha512_x86[], bm_sha1_x86[];
+extern const bm_kernel bm_sha256_sse2[], bm_sha512_sse2[], bm_sha1_sse2[];
+extern const bm_kernel bm_sha256_ssse3[], bm_sha512_ssse3[], bm_sha1_ssse3[];
+extern const bm_kernel bm_sha256_avx[], bm_sha512_avx[], bm_sha1_avx[];
 extern const bm_kernel bm_sha256_avx2[], bm_sha512_avx2[], bm_sha1_avx2[];
 extern const bm_kernel bm_sha256_avx512vl[], bm_sha512_avx512vl[], bm_sha1_avx512vl[];
 extern const bm_kernel bm_sha256_avx512[], bm_sha512_avx512[], bm_sha1_avx512[];

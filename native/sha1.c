@@ -22,6 +22,9 @@ const bm_kernel bm_sha1_portable[] = {{"portable", 1, 0, portable}, {NULL, 0, 0,
 static const bm_kernel *const kernels[] = {
     bm_sha1_portable,
 #if defined(__x86_64__)
+    bm_sha1_sse2,
+    bm_sha1_ssse3,
+    bm_sha1_avx,
     bm_sha1_x86,
     bm_sha1_avx2,
     bm_sha1_avx512vl,

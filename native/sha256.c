@@ -33,6 +33,9 @@ const bm_kernel bm_sha256_portable[] = {{"portable", 1, 0, portable}, {NULL, 0, 
 static const bm_kernel *const kernels[] = {
     bm_sha256_portable,
 #if defined(__x86_64__)
+    bm_sha256_sse2,
+    bm_sha256_ssse3,
+    bm_sha256_avx,
     bm_sha256_x86,
     bm_sha256_avx2,
     bm_sha256_avx512vl,

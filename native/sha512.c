@@ -46,6 +46,9 @@ const bm_kernel bm_sha512_portable[] = {{"portable", 1, 0, portable}, {NULL, 0, 
 static const bm_kernel *const kernels[] = {
     bm_sha512_portable,
 #if defined(__x86_64__)
+    bm_sha512_sse2,
+    bm_sha512_ssse3,
+    bm_sha512_avx,
     bm_sha512_x86,
     bm_sha512_avx2,
     bm_sha512_avx512vl,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import random
 
 import pytest
@@ -15,7 +16,9 @@ from buildmatrix.errors import UsageError
 
 ALGORITHMS = tuple(elf.HASHES)
 CPUS = {
-    "portable": 0,
+    "sse2": 0,
+    "ssse3": 128,
+    "avx": 128 | 256,
     "bmi2": 1,
     "avx2": 1 | 2,
     "avx2-sha": 1 | 2 | 4,
@@ -52,6 +55,21 @@ def kernel(request: pytest.FixtureRequest) -> str:
     assert lib.bm_hash_use(elf.HASHES[algorithm], name.encode())
     assert ffi.string(lib.bm_hash_kernel(elf.HASHES[algorithm], 1)).decode() == name
     return str(algorithm)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the kernels of x86-64 CPUs without BMI2")
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [(0, ["portable", "sse2 schedule"]), (128, ["portable", "sse2 schedule", "ssse3 schedule"])],
+)
+def test_a_cpu_without_bmi2_runs_only_what_it_has(
+    request: pytest.FixtureRequest, mask: int, expected: list[str]
+) -> None:
+    request.addfinalizer(lambda: lib.bm_hash_limit(0xFFFFFFFF))
+    lib.bm_hash_limit(mask)
+    for algorithm, bit in elf.HASHES.items():
+        assert [name for each, name in _kernels() if each == algorithm] == expected
+        assert all(ffi.string(lib.bm_hash_kernel(bit, lanes)).decode() in expected for lanes in range(1, 17))
 
 
 def test_every_kernel_on_sizes_up_to_a_mebibyte(kernel: str) -> None:

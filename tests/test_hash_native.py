@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_every_kernel_under_sanitizers(tmp_path: Path) -> None:
     assert output.endswith("0 failures\n")
     for want in (4, 8, 16):
         assert f"want {want:2}: portable" in output
+        if platform.machine() == "x86_64":
+            assert f"want {want:2}: sse2 schedule" in output
 
 
 @pytest.mark.integration

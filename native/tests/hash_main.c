@@ -172,7 +172,7 @@ static void test_kernels(const uint8_t *data)
 static void test_plans(const uint8_t *data)
 {
     static const uint32_t avx2 = BM_CPU_BMI2 | BM_CPU_AVX2;
-    const uint32_t sets[] = {0, BM_CPU_BMI2, avx2, avx2 | BM_CPU_AVX512, avx2 | BM_CPU_SHANI,
+    const uint32_t sets[] = {0, BM_CPU_SSSE3, BM_CPU_SSSE3 | BM_CPU_AVX, BM_CPU_BMI2, avx2, avx2 | BM_CPU_AVX512, avx2 | BM_CPU_SHANI,
                              BM_CPU_ARM_SHA1 | BM_CPU_ARM_SHA2, 0xffffffff};
     for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
         const char *kernel = NULL;
