@@ -173,7 +173,7 @@ def fused() -> Iterator[Result]:
 CPU_PATHS = {
     "this CPU": ("", 0xFFFFFFFF),
     "no SHA instructions": (":~0x20000000", 3),
-    "no AVX2 either": (":~0x20000020", 1),
+    "no AVX2 either": (":~0x20000020", 1 | 128 | 256),
     "AVX, no BMI": (":~0x20000128", 128 | 256),
     "SSSE3 only": ("~0x1000000000000000:~0x20000128", 128),
     "SSE2 only": ("~0x1000020000000000:~0x20000128", 0),

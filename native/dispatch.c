@@ -120,10 +120,11 @@ static double cheapest(bm_plan *plan, const bm_kernel **kernels, const double *c
     return best;
 }
 
-/* Made for CPUs without BMI2: on others, not worth the time of a measurement. */
+/* Made for CPUs without BMI2 and AVX2: on others, not worth the time of a measurement. */
 static bool is_superseded(const bm_kernel *kernel)
 {
-    return (bm_cpu() & BM_CPU_BMI2) && (kernel->cpu & ~(uint32_t)(BM_CPU_SSSE3 | BM_CPU_AVX)) == 0;
+    const uint32_t both = BM_CPU_BMI2 | BM_CPU_AVX2;
+    return (bm_cpu() & both) == both && (kernel->cpu & ~(uint32_t)(BM_CPU_SSSE3 | BM_CPU_AVX)) == 0;
 }
 
 static unsigned candidates(const bm_hash *hash, const bm_kernel **kernels)
