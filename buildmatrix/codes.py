@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from buildmatrix import checks, errors, fleet, inventory, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
+from buildmatrix.images import dockerlint, smoke
 from buildmatrix.images import proof as image_proof
-from buildmatrix.images import smoke
 from buildmatrix.images import verification as image_verification
 from buildmatrix.oci import inspection
 from buildmatrix.signing import refused
@@ -89,6 +89,7 @@ _STEPS = (
     image_verification,
     smoke,
     refused,
+    dockerlint,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

@@ -325,7 +325,11 @@ class TagTaken(BuildmatrixError):
 
 
 class EngineFailed(BuildmatrixError):
-    """A container engine or builder is not there, or gave up."""
+    """A container engine or builder is not there, or gave up; what a step of a build printed travels along."""
 
     code = "BM845"
     exit_status = EXIT_MISSING
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", output: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.output = output

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildmatrix import errors
@@ -44,6 +44,8 @@ class Resolved:
     sources: str
     compilers: Mapping[str, str]
     timeout: float | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The caller's environment, for programs that find things by it."""
 
 
 def inputs_of(planned: PlannedCell, plan: Plan, resolved: Resolved) -> Inputs:
@@ -68,13 +70,14 @@ def build(planned: PlannedCell, dist: Dist, runner: Runner, timeout: float | Non
     try:
         done = runner.run(command.argv, env=dict(command.environment), cwd=command.cwd, timeout=timeout)
         if not done.ok or not command.output.is_file():
-            raise _explain(planned, done)
+            raise explain(planned, done)
         return dist.publish(cell, folder / command.output.name)
     finally:
         dist.discard_partial(cell)
 
 
-def _explain(planned: PlannedCell, done: Completed) -> errors.BuildmatrixError:
+def explain(planned: PlannedCell, done: Completed) -> errors.BuildmatrixError:
+    """The error for a command of the cell that failed, with what to do about it."""
     output = (done.stderr + done.stdout).strip()
     cell = planned.cell
     if _NO_SPACE.search(output):

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from buildmatrix import schema
+from buildmatrix.builderspec import BuilderSpec
 from buildmatrix.errors import Problem
 from buildmatrix.target import Target
 
@@ -64,7 +65,7 @@ class ImageSpec:
 
 
 def read(
-    raw: dict[str, dict[str, Any]], cells: tuple[tuple[str, Target], ...]
+    raw: dict[str, dict[str, Any]], cells: tuple[tuple[str, Target], ...], builders: tuple[BuilderSpec, ...] = ()
 ) -> tuple[tuple[ImageSpec, ...], list[Problem]]:
     """The images in tables that are valid by type, and every problem in them.
 
@@ -78,6 +79,7 @@ def read(
             continue  # the reader has told
         targets = _selected(values, cells)
         wrong = list(_problems(f"images.{name}", values, targets, cells))
+        wrong += _builder(f"images.{name}", values, targets, builders)
         problems += wrong
         if not wrong:
             found.append(_spec(name, values, tuple(targets)))
@@ -120,6 +122,32 @@ def _problems(
     if values["engine"] == "direct" and values["dockerfile"]:
         yield Problem(
             key=f"{path}.engine", got="'direct'", expected="'buildx' or 'auto': only buildx runs a Dockerfile"
+        )
+
+
+def _builder(
+    path: str, values: dict[str, Any], targets: dict[str, Target], builders: tuple[BuilderSpec, ...]
+) -> Iterator[Problem]:
+    """The builder must be there, with a node for every platform, unless steps may run emulated on another one."""
+    name = values["builder"]
+    if not name:
+        return
+    if _engine(values) != "buildx":
+        yield Problem(key=f"{path}.builder", got=repr(name), expected="nothing: only buildx has builders")
+        return
+    found = next((builder for builder in builders if builder.name == name), None)
+    if found is None:
+        names = ", ".join(builder.name for builder in builders) or "none that is valid"
+        yield Problem(key=f"{path}.builder", got=repr(name), expected=f"a table [builders.{name}] (there is {names})")
+        return
+    wanted = [platform_of(target) for target in targets.values() if target.goos == "linux"]
+    lacking = [platform for platform in wanted if platform not in found.platforms]
+    if lacking and not values["emulation"]:
+        yield Problem(
+            key=f"{path}.builder",
+            got=f"{name!r}, which has no node for {', '.join(lacking)}",
+            expected="a node for every platform of the image",
+            hint=f"add it to builders.{name}.nodes, or set emulation = true",
         )
 
 

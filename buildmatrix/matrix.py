@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import deployment, imagespec, schema, trust
+from buildmatrix import builderspec, deployment, imagespec, schema, trust
+from buildmatrix.builderspec import BuilderSpec
 from buildmatrix.deployment import FleetHost, RootImage
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
 from buildmatrix.imagespec import ImageSpec
@@ -46,6 +47,8 @@ class Go:
     zig: str
     flags: tuple[str, ...]
     ldflags: tuple[str, ...]
+    engine: str
+    builder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,7 @@ class Matrix:
     fleet: tuple[FleetHost, ...]
     roots: tuple[RootImage, ...]
     images: tuple[ImageSpec, ...] = ()
+    builders: tuple[BuilderSpec, ...] = ()
 
     @property
     def module_dir(self) -> Path:
@@ -262,8 +266,8 @@ def parse(data: bytes, path: Path) -> Matrix:
 
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
     tops = (
-        "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots", "images",
-        "overrides",
+        "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots",
+        "builders", "images", "overrides",
     )  # fmt: skip
     for name in document:
         if name not in tops:
@@ -291,7 +295,9 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     overrides = _overrides(reader, document, tuple(raw_targets), tuple(binary.name for binary in binaries))
     cells = _cells(reader, binaries, raw_targets, tuple(item for item in overrides if "select" in item))
     fleet, roots = _deployment(reader, document, tuple(raw_targets))
-    images = _images(reader, document, cells)
+    builders = _builders(reader, document)
+    reader.problems += builderspec.engine_problems(go_table, builders)
+    images = _images(reader, document, cells, builders)
     if reader.problems:
         return None
     return Matrix(
@@ -308,6 +314,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         fleet=fleet,
         roots=roots,
         images=images,
+        builders=builders,
     )
 
 
@@ -315,12 +322,23 @@ def _in_order(formats: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in schema.FORMATS if name in formats)
 
 
-def _images(reader: _Reader, document: dict[str, Any], cells: tuple[Cell, ...]) -> tuple[ImageSpec, ...]:
+def _builders(reader: _Reader, document: dict[str, Any]) -> tuple[BuilderSpec, ...]:
+    """The tables [builders.NAME], which may be absent."""
+    if "builders" not in document:
+        return ()
+    found, wrong = builderspec.read(_named(reader, document, "builders", schema.BUILDER, schema.NAME))
+    reader.problems += wrong
+    return found
+
+
+def _images(
+    reader: _Reader, document: dict[str, Any], cells: tuple[Cell, ...], builders: tuple[BuilderSpec, ...]
+) -> tuple[ImageSpec, ...]:
     """The tables [images.NAME], which may be absent."""
     if "images" not in document:
         return ()
     raw = _named(reader, document, "images", schema.IMAGE, schema.NAME)
-    found, wrong = imagespec.read(raw, tuple((cell.binary.name, cell.target) for cell in cells))
+    found, wrong = imagespec.read(raw, tuple((cell.binary.name, cell.target) for cell in cells), builders)
     reader.problems += wrong
     return found
 

@@ -57,10 +57,15 @@ def _place(module: GoModule, module_dir: Path, cache: Path | None) -> Path:
         return module_dir / used.path
     if cache is None:
         return module_dir / "vendor" / module.path
-    return cache / f"{_escaped(used.path)}@{_escaped(used.version)}"
+    return cache / f"{escaped(used.path)}@{escaped(used.version)}"
 
 
-def _escaped(value: str) -> str:
+def download(cache: Path, path: str, *, proxy: bool = False) -> Path:
+    """The folder of a module's zip, go.mod and info in a module cache, or in a file proxy, which is laid out alike."""
+    return (cache if proxy else cache / "cache" / "download") / escaped(path) / "@v"
+
+
+def escaped(value: str) -> str:
     """Module paths and versions in the cache: upper case as ``!`` and lower case (golang.org/x/mod/module)."""
     return _UPPER.sub(lambda match: "!" + match[0].lower(), value)
 
@@ -71,7 +76,7 @@ def _go_mod(module: GoModule, module_dir: Path, cache: Path | None) -> str | Non
         return _read(module_dir / used.path / "go.mod")
     if cache is None:
         return None
-    return _read(cache / "cache" / "download" / _escaped(used.path) / "@v" / f"{_escaped(used.version)}.mod")
+    return _read(download(cache, used.path) / f"{escaped(used.version)}.mod")
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -139,7 +139,7 @@ def resolve(made: plan.Plan, host: Host, runner: Runner, timeout: float | None =
             environment = dict(item.command.environment)
             compilers[item.cell.id] = provision.compiler_identity(item.compiler, item.cell.target, runner, environment)
     digest = sources.digest(sources.find(made.matrix, made.dist))
-    return Resolved(sources=digest, compilers=compilers, timeout=timeout)
+    return Resolved(sources=digest, compilers=compilers, timeout=timeout, environment=host.environment)
 
 
 def keyring(

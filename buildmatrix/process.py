@@ -11,10 +11,10 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from buildmatrix import errors
 
@@ -52,6 +52,25 @@ class Feeder(Protocol):
         """Run `argv` as Runner does, with `text` on its standard input."""
 
 
+class Streamer(Protocol):
+    """Runs one program whose progress is worth hearing of while it runs."""
+
+    def stream(
+        self,
+        argv: tuple[str, ...],
+        told: Callable[[str], None],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run `argv` as Runner does, and hand each line of its standard error to `told` as it comes."""
+
+
+class Watcher(Runner, Streamer, Protocol):
+    """A Runner that can also stream."""
+
+
 class SubprocessRunner:
     """The real Runner. `cancel` ends everything that runs through it, from any thread."""
 
@@ -76,6 +95,45 @@ class SubprocessRunner:
         """Run `argv` as `run` does, with `text` on its standard input."""
         return self._finish(argv, self._start(argv, env, cwd, subprocess.PIPE), text, timeout)
 
+    def stream(
+        self,
+        argv: tuple[str, ...],
+        told: Callable[[str], None],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run `argv` as `run` does, and hand each line of its standard error to `told` as it comes.
+
+        What `told` raises ends the program and goes on to the caller.
+        """
+        process = self._start(argv, env, cwd, subprocess.DEVNULL)
+        late = threading.Event()
+        stdout: list[str] = []
+        timer = threading.Timer(timeout or 0.0, _expire, (process, late))
+        reader = threading.Thread(target=_drain, args=(process.stdout, stdout.append), daemon=True)
+        reader.start()
+        if timeout is not None:
+            timer.start()
+        try:
+            lines = _told(process.stderr, told)
+            process.wait()
+        except BaseException:
+            _kill_group(process)
+            process.wait()
+            raise
+        finally:
+            timer.cancel()
+            reader.join()
+            _close(process)
+            with self._lock:
+                self._running.discard(process)
+        if late.is_set():
+            raise _too_late(argv, timeout or 0.0)
+        self.check()
+        return Completed(argv=argv, status=process.returncode, stdout="".join(stdout), stderr="".join(lines))
+
     def _finish(
         self, argv: tuple[str, ...], process: subprocess.Popen[str], text: str | None, timeout: float | None
     ) -> Completed:
@@ -84,9 +142,7 @@ class SubprocessRunner:
         except subprocess.TimeoutExpired:
             _kill_group(process)
             process.communicate()
-            raise errors.CommandTimeout(
-                f"{argv[0]}: still running after {timeout:g} s", fix="raise the limit, or find out what it waits for"
-            ) from None
+            raise _too_late(argv, timeout or 0.0) from None
         except BaseException:
             _kill_group(process)
             process.wait()
@@ -137,3 +193,34 @@ class SubprocessRunner:
 def _kill_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _too_late(argv: tuple[str, ...], seconds: float) -> errors.CommandTimeout:
+    return errors.CommandTimeout(
+        f"{argv[0]}: still running after {seconds:g} s", fix="raise the limit, or find out what it waits for"
+    )
+
+
+def _expire(process: subprocess.Popen[str], late: threading.Event) -> None:
+    late.set()
+    _kill_group(process)
+
+
+def _drain(stream: IO[str] | None, keep: Callable[[str], None]) -> None:
+    for line in stream or ():
+        keep(line)
+
+
+def _told(stream: IO[str] | None, told: Callable[[str], None]) -> list[str]:
+    """Every line, each handed on first."""
+    kept: list[str] = []
+    for line in stream or ():
+        kept.append(line)
+        told(line.rstrip("\n"))
+    return kept
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

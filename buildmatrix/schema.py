@@ -72,6 +72,10 @@ GO = (
         default=("-trimpath", "-buildvcs=false")),
     Key(name="ldflags", kind="strings", doc="Linker flags, for every target; `{version}` stands for the version.",
         default=("-s", "-w", "-buildid=")),
+    Key(name="engine", kind="string", doc="Where cells are compiled: on this machine (`local`), or each as a target of "
+        "a BuildKit cluster (`buildkit`). The artifacts are the same.", default="local",
+        choices=("local", "buildkit")),
+    Key(name="builder", kind="string", doc="The builder of [builders] that `buildkit` uses.", default=""),
 )  # fmt: skip
 
 SBOM = (
@@ -210,6 +214,24 @@ ROOT = (
         default="/usr/local/bin", pattern=re.compile(r"(/[^/\x00-\x1f\x7f]+)+|/"), shape="an absolute path"),
 )  # fmt: skip
 
+PLATFORM = re.compile(r"linux/[a-z0-9]+(/v[0-9]+)?")
+CACHE = re.compile(r"(type=[a-z0-9]+(,[a-z_-]+=[^,\x00-\x20\x7f]+)*)?")
+
+BUILDER = (
+    Key(name="driver", kind="string", doc="How buildx reaches BuildKit: daemons that run already (`remote`), pods, or "
+        "containers.", required=True, choices=("remote", "kubernetes", "docker-container")),
+    Key(name="nodes", kind="table", doc="The node of each platform: an endpoint such as `tcp://10.0.0.5:1234` for "
+        "`remote`, a node selector such as `kubernetes.io/arch=arm64` for `kubernetes`, a Docker context or host for "
+        "`docker-container`.", required=True, names=PLATFORM),
+    Key(name="options", kind="table", doc="Options of the driver: `cacert`, `cert`, `key` (files, relative to "
+        "matrix.toml) and `servername`; `namespace`, `replicas`, `image`, `qemu.install` and the like.", default={},
+        names=re.compile(r"[a-z][a-z0-9_.-]*")),
+    Key(name="cache", kind="string", doc="Where layers are cached between runs, such as "
+        "`type=registry,ref=registry.example.org/cache:{cell}` or `type=local,path=/var/cache/{cell}`. `{cell}` keeps "
+        "platforms apart: one name for all would hold the last one only.", default="", pattern=CACHE,
+        shape="type=KIND,NAME=VALUE,… as buildx takes it"),
+)  # fmt: skip
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _VARIABLES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INSIDE = re.compile(r"(/[^/\x00-\x1f\x7f]+)+")
@@ -291,6 +313,7 @@ TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("targets.NAME", SETTINGS, "One cell's platform and how it is compiled. `nox -s build-NAME` builds it."),
     ("fleet.NAME", FLEET, "Machines that artifacts run on. Without any, sensible ones are taken for each target."),
     ("roots.NAME", ROOT, "A root file system that artifacts are installed into. `verify` predicts what executes."),
+    ("builders.NAME", BUILDER, "A BuildKit cluster, one node a platform, that buildx is told to use."),
     ("images.NAME", IMAGE, "A multi-arch image. `nox -s image-NAME` builds and proves it, `push-NAME` publishes it."),
     ("[[overrides]]", OVERRIDE, "Settings for the targets that a glob selects, in order; later ones win."),
 )
@@ -374,6 +397,7 @@ def json_schema() -> dict[str, Any]:
             "targets": _named(SETTINGS, NAME),
             "fleet": _named(FLEET, NAME),
             "roots": _named(ROOT, NAME),
+            "builders": _named(BUILDER, NAME),
             "images": _named(IMAGE, NAME),
             "overrides": {"type": "array", "items": _table_schema(OVERRIDE)},
         },

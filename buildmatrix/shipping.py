@@ -6,6 +6,7 @@ only assembled from artifacts that passed every check in this very run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -148,6 +149,8 @@ def _job(shipment: Shipment, spec: ImageSpec, digests: Mapping[str, str], force:
         workers=shipment.plan.workers,
         check=shipment.runner.check,
         force=force,
+        runner=shipment.runner,
+        environment=dict(os.environ),
     )
 
 

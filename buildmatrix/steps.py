@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildmatrix import attest, checks, errors, gobuild, signed, sources
+from buildmatrix import attest, checks, errors, gobuild, gocluster, signed, sources
 from buildmatrix.artifact import Artifact, Document, Inputs, Record
 from buildmatrix.checks.rule import Subject
 from buildmatrix.dist import PROVENANCE, Dist, inputs_digest
@@ -91,9 +91,22 @@ def require(scan: Scan, cell: str) -> Scan:
 
 def build(run: CellRun) -> None:
     """Compile, unless what is there is unchanged."""
-    if run.scan is None:
+    if run.scan is not None:
+        return
+    if run.plan.matrix.go.engine == "buildkit":
+        gocluster.build(
+            gocluster.Job(
+                planned=run.planned,
+                plan=run.plan,
+                dist=run.dist,
+                runner=run.runner,
+                environment=run.resolved.environment,
+                timeout=run.resolved.timeout,
+            )
+        )
+    else:
         gobuild.build(run.planned, run.dist, run.runner, run.resolved.timeout)
-        run.built = True
+    run.built = True
 
 
 def scan(run: CellRun) -> None:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from buildmatrix.oci.content import Descriptor, blob_of, canonical, document
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.platform import Platform, parse
+from buildmatrix.process import Watcher
 from tests import factory
 
 FIXTURES = Path(__file__).parent / "fixtures" / "elf"
@@ -35,9 +36,11 @@ def elf(name: str) -> bytes:
 
 
 def matrix_of(root: Path, **image: Any) -> Matrix:
-    """A matrix with one binary for amd64 and arm64, and one image of it."""
+    """A matrix with one binary for amd64 and arm64, and one image of it; `builders` are its tables of that name."""
+    builders = image.pop("builders", None)
     tables = factory.document(
         targets={"amd64": {"goarch": "amd64"}, "arm64": {"goarch": "arm64"}},
+        **({"builders": builders} if builders else {}),
         images={"app": {"targets": ["*"], **{key.replace("_", "-"): value for key, value in image.items()}}},
     )
     return factory.parse(tables, root)
@@ -50,10 +53,16 @@ class Lab:
     root: Path
     image: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=lambda: {"amd64": "static-amd64", "arm64": "static-arm64"})
+    builders: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """The environment of programs, such as buildx."""
+    runner: Watcher | None = None
+    heard: list[str] = field(default_factory=list)
+    """What was told while an image was built."""
 
     @property
     def matrix(self) -> Matrix:
-        return matrix_of(self.root, **self.image)
+        return matrix_of(self.root, builders=self.builders, **self.image)
 
     @property
     def dist(self) -> Dist:
@@ -75,8 +84,11 @@ class Lab:
     def digests(self) -> dict[str, str]:
         return {cell: hashlib.sha256(path.read_bytes()).hexdigest() for cell, path in self.artifacts().items()}
 
-    def build(self, *, force: bool = False, created: int = CREATED) -> Outcome:
+    def build(
+        self, *, force: bool = False, created: int = CREATED, told: Callable[[str], None] | None = None
+    ) -> Outcome:
         matrix = self.matrix
+        self.heard.clear()
         return build.run(
             build.Job(
                 spec=matrix.images[0],
@@ -93,8 +105,10 @@ class Lab:
                 workers=2,
                 check=lambda: None,
                 force=force,
+                runner=self.runner,
+                environment=self.environment,
             ),
-            lambda _stage: None,
+            told or self.heard.append,
         )
 
     def plan(self) -> proof.Plan:

@@ -224,6 +224,8 @@ def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
     tables |= {"fleet": {"a": {"arch": "arm64"}}} if title.startswith("fleet") else {}
     tables |= {"roots": {"a": {"path": "root"}}} if title.startswith("roots") else {}
     tables |= {"images": {"app": {"targets": ["*"]}}} if title.startswith("images") else {}
+    builder = {"driver": "remote", "nodes": {"linux/amd64": "tcp://127.0.0.1:1"}}
+    tables |= {"builders": {"a": builder}} if title.startswith("builders") else {}
     section, _, entry = title.partition(".")
     inner = tables[section]
     if entry:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from buildmatrix import errors
+from buildmatrix import errors, toolchain
 from buildmatrix.artifact import Artifact, Outcome, Status
 from buildmatrix.dist import Dist
-from buildmatrix.finding import Severity
+from buildmatrix.finding import Finding, Severity
 from buildmatrix.images import direct, proof, record
 from buildmatrix.images.base import SCRATCH, Base, resolve
 from buildmatrix.images.inputs import Inputs
@@ -29,6 +30,10 @@ from buildmatrix.oci.credentials import CredentialSource
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.layout import Layout, is_layout
 from buildmatrix.oci.registry import Registry
+from buildmatrix.process import Watcher
+
+if TYPE_CHECKING:
+    from buildmatrix.images.buildx import Recipe
 
 Stage = Callable[[str], None]
 """Is told what is happening to the image."""
@@ -52,6 +57,9 @@ class Job:
     workers: int
     check: Callable[[], None]
     force: bool = False
+    runner: Watcher | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Runner and environment are for programs: only an image with a Dockerfile needs one."""
 
 
 def run(job: Job, stage: Stage) -> Outcome:
@@ -69,11 +77,15 @@ def run(job: Job, stage: Stage) -> Outcome:
 def _through(job: Job, stage: Stage) -> Outcome:
     stage("resolving its base")
     with _Base(job) as base:
-        inputs = _inputs(job, base)
+        recipe = _recipe(job)
+        if recipe is not None and recipe.refused:
+            return _outcome(job, None, (), recipe.findings, built=True)
+        inputs = _inputs(job, base, recipe)
         digest = inputs.digest()
         layout = Layout(layout_path(job.dist, job.spec.name))
         plan = proof.Plan(spec=job.spec, matrix=job.matrix, digests=job.digests)
-        top = None if job.force else _unchanged(job, layout, digest)
+        top = None if job.force or (recipe is not None and not recipe.pinned) else _unchanged(job, layout, digest)
+        said = recipe.findings if recipe is not None else ()
         built = top is None
         if top is not None:
             stage("proving")
@@ -81,35 +93,83 @@ def _through(job: Job, stage: Stage) -> Outcome:
             built = any(item.rule == "BM853" for item in findings)  # damaged since: it is made again
         if built or top is None:
             stage("assembling")
-            top = direct.assemble(
-                direct.Assembly(
-                    inputs=inputs, base=base, layout=layout, workers=job.workers, check=job.check, anew=True
-                )
+            assembly = direct.Assembly(
+                inputs=inputs, base=base, layout=layout, workers=job.workers, check=job.check, anew=True
             )
+            top, more = _assemble(job, assembly, recipe, stage)
+            said += more
+            if top is None:
+                return _outcome(job, None, (), said, built=True)
             # Beyond here no byte of the image changes.
             stage("proving")
             proven, findings = proof.prove(plan, layout, top)
-    failed = any(item.severity is Severity.ERROR for item in findings)
+    outcome = _outcome(job, top, proven, (*said, *findings), built=built)
     # Beyond here the image's documents, its bytes and the plan agree, or it is not published.
-    if built and not failed:
+    if built and not outcome.failed:
         direct.publish(layout, top)
         record.write(job.dist, _record(job, base, digest, top, proven))
+    return outcome
+
+
+def _recipe(job: Job) -> Recipe | None:
+    """The Dockerfile of an image that has one."""
+    if job.spec.engine != "buildx":
+        return None
+    from buildmatrix.images import buildx
+
+    by_id = {cell.id: cell for cell in job.matrix.cells}
+    cells = (by_id[f"{job.spec.binaries[0]}_{target}"] for target in job.spec.targets)
+    return buildx.recipe(job.spec, job.matrix, job.dist, tuple(platform_of(cell.target) for cell in cells))
+
+
+def _assemble(
+    job: Job, assembly: direct.Assembly, recipe: Recipe | None, stage: Stage
+) -> tuple[Descriptor | None, tuple[Finding, ...]]:
+    """The image by its engine; None with the findings that say why there is none."""
+    if recipe is None:
+        return direct.assemble(assembly), ()
+    from buildmatrix.buildx import program
+    from buildmatrix.images import buildx
+
+    if job.runner is None:
+        raise AssertionError("an image with a Dockerfile was to be built without a runner")
+    tool = program.Buildx(
+        program=program.find(job.environment),
+        runner=job.runner,
+        environment=job.environment,
+        state=toolchain.cache_dir(job.environment) / "buildx",
+    )
+    name = f"image-{job.spec.name}"
+    try:
+        folder = job.dist.partial(name).resolve()
+        return buildx.assemble(
+            buildx.Build(job=assembly, recipe=recipe, buildx=tool, folder=folder, stage=stage)
+        )  # fmt: skip
+    finally:
+        job.dist.discard_partial(name)
+
+
+def _outcome(
+    job: Job, top: Descriptor | None, proven: tuple[proof.Proven, ...], findings: tuple[Finding, ...], *, built: bool
+) -> Outcome:
+    failed = any(item.severity is Severity.ERROR for item in findings)
+    made = Artifact(
+        name=job.spec.name,
+        size=sum(layer.size for one in proven for layer in one.contents.layers),
+        sha256=top.digest.removeprefix("sha256:") if top is not None else "",
+        sha512="",
+    )
     return Outcome(
         cell=f"image {job.spec.name}",
         status=Status.FAILED if failed else Status.DONE if built else Status.SKIPPED,
         reason="" if built else "unchanged",
         findings=findings,
-        artifact=Artifact(
-            name=job.spec.name,
-            size=sum(layer.size for one in proven for layer in one.contents.layers),
-            sha256=top.digest.removeprefix("sha256:"),
-            sha512="",
-        ),
+        artifact=made if top is not None else None,
         exit_status=errors.EXIT_FINDINGS if failed else errors.EXIT_OK,
     )
 
 
-def _inputs(job: Job, base: Base) -> Inputs:
+def _inputs(job: Job, base: Base, recipe: Recipe | None) -> Inputs:
     from buildmatrix.images.document import Identity
 
     named = base.name if base.digest else ""
@@ -128,6 +188,7 @@ def _inputs(job: Job, base: Base) -> Inputs:
         artifacts=job.artifacts,
         digests=job.digests,
         goroot=job.goroot,
+        recipe=recipe.digests if recipe is not None else (),
     )
 
 

@@ -140,12 +140,20 @@ def _as_oci(layer: Descriptor) -> Descriptor:
     return layer
 
 
-def index(spec: ImageSpec, identity: Identity, images: tuple[tuple[Platform, Document], ...]) -> Document:
-    """The index over the platforms' manifests (image-index.md), in the order given."""
+def index(
+    spec: ImageSpec,
+    identity: Identity,
+    images: tuple[tuple[Platform, Document], ...],
+    extras: tuple[Descriptor, ...] = (),
+) -> Document:
+    """The index over the platforms' manifests (image-index.md), in the order given, and over their attestations."""
     value = {
         "schemaVersion": 2,
         "mediaType": media.INDEX,
-        "manifests": [replace(manifest_of.descriptor, platform=platform).as_json() for platform, manifest_of in images],
+        "manifests": [
+            *(replace(manifest_of.descriptor, platform=platform).as_json() for platform, manifest_of in images),
+            *(extra.as_json() for extra in extras),
+        ],
         "annotations": notes(spec, identity),
     }
     return document(canonical(value), media.INDEX)

@@ -46,6 +46,8 @@ class Inputs:
     artifacts: Mapping[str, Path]
     digests: Mapping[str, str]
     goroot: Path | None = None
+    recipe: tuple[tuple[str, str], ...] = ()
+    """Digests of what else a Dockerfile is built from."""
 
     def cells(self) -> Iterator[tuple[str, tuple[Cell, ...]]]:
         """Each platform with its cells, in the order of the targets."""
@@ -123,6 +125,7 @@ class Inputs:
             "identity": identity,
             "artifacts": {cell.id: self.digests[cell.id] for _, cells in self.cells() for cell in cells},
             "common": shared,
+            **({"recipe": dict(self.recipe)} if self.recipe else {}),
         }
         return hashlib.sha256(canonical(value)).hexdigest()
 

@@ -1,10 +1,12 @@
 """Go programs that the integration tests need: built once at a pinned version, kept in the cache."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from buildmatrix import matrix, provision, toolchain
@@ -20,6 +22,19 @@ def go_tool(name: str, package: str, version: str) -> Path:
     It lies in tools/NAME-VERSION/ of buildmatrix's cache (BUILDMATRIX_CACHE moves it) and is built by `go install`
     where it is not there yet. Processes that ask at once wait for the one that builds. Fails where it cannot be had.
     """
+    return _built_once(name, version, lambda program: _install(program, package, version))
+
+
+def go_module_tool(name: str, module: str, package: str, version: str) -> Path:
+    """The program `name` of the folder `package` in a module that `go install` refuses.
+
+    That is one whose go.mod replaces or excludes modules: it is built inside the module as it was downloaded. Else
+    as `go_tool`.
+    """
+    return _built_once(name, version, lambda program: _build_inside(program, module, package, version))
+
+
+def _built_once(name: str, version: str, make: Callable[[Path], None]) -> Path:
     folder = toolchain.cache_dir(os.environ) / "tools" / f"{name}-{version}"
     program = folder / name
     if program.is_file():
@@ -28,7 +43,7 @@ def go_tool(name: str, package: str, version: str) -> Path:
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.is_file():
-            _install(program, package, version)
+            make(program)
     return program
 
 
@@ -51,6 +66,27 @@ def _install(program: Path, package: str, version: str) -> None:
         built.replace(program)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _build_inside(program: Path, module: str, package: str, version: str) -> None:
+    """Build in the module cache, which is read-only, into a folder beside the program's, and rename."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{program.name}-", dir=program.parent.parent))
+    environment = {**os.environ, "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
+    try:
+        source = _run([str(_go()), "mod", "download", "-json", f"{module}@{version}"], scratch, environment)
+        folder = json.loads(source)["Dir"]
+        _run([str(_go()), "build", "-C", folder, "-o", str(scratch / program.name), package], scratch, environment)
+        (scratch / program.name).replace(program)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)} failed:\n{done.stderr}"
+    return done.stdout
 
 
 def _go() -> Path:
