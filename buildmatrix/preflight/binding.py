@@ -98,7 +98,9 @@ class Binder:
             raise BadType(where, reference.bad_type, reference.plt)
         if provider is not None and symbol is not None:
             self._called(where, provider, symbol)
-        failure = reference.failure or consequence(where, reference, provider, symbol)
+        effect = consequence(where, reference, provider, symbol)
+        early = effect is not None and effect.signal == "SIGFPE"  # TLS is asked for before the place is written
+        failure = effect if early else reference.failure or effect
         if failure is not None:
             raise Broken(where, failure)
         self.warnings += said(where, reference, provider, symbol)

@@ -230,14 +230,15 @@ class _Steps:
     def _range(self, piece: _Range, addend: bool) -> Iterator[Reference]:
         entry = self.word * (3 if addend else 2)
         skipped = piece.relative * entry & self.mask
-        if skipped < 1 << 63:
+        ahead = self._ahead(piece.start, skipped)
+        if ahead:
             for row in self._rows(piece.start, min(-(-skipped // entry), MOST_ROWS), addend):
                 own = row[1] & self._type_mask() in (self.relative, 38 if self.word == 8 else -1)
                 if self.relative >= 0 and not own:
                     yield Reference(failure=Failure(why="DT_RELACOUNT counts a relocation that is not relative"))
                     return
                 self._plain(row[0])
-        if self._wraps(piece.size) or (skipped > piece.size and skipped < 1 << 63):
+        if not self._ahead(piece.start, piece.size) or (skipped > piece.size and ahead):
             return
         left = (piece.size - skipped) & self.mask
         count = -(-left // entry)
@@ -250,9 +251,11 @@ class _Steps:
                 continue
             yield from self._one(self._reloc(row))
 
-    def _wraps(self, size: int) -> bool:
-        """Whether a table's end lies before its start, whatever the load address is: then it has no rows."""
-        return size > self.mask - (1 << (self.library.layout.bits - 18))
+    def _ahead(self, start: int, size: int) -> bool:
+        """Whether what is `size` bytes past a table's start does not lie before it, whatever the load address is."""
+        if not self.space.crowded:
+            return start + size <= self.mask
+        return size <= self.mask - (1 << (self.library.layout.bits - 18))
 
     def _type_mask(self) -> int:
         return 0xFFFFFFFF if self.word == 8 else 0xFF
@@ -345,7 +348,7 @@ class _Steps:
         """elf_machine_lazy_rel."""
         entry = self.word * (3 if addend else 2)
         machine = self.machine
-        size = 0 if self._wraps(piece.size) else piece.size
+        size = piece.size if self._ahead(piece.start, piece.size) else 0
         for number, row in enumerate(self._rows(piece.start, -(-size // entry), addend)):
             reloc = self._reloc(row)
             if number >= MOST_ROWS:
