@@ -29,8 +29,10 @@ def map_library(  # noqa: PLR0911  (one return for each of its own)
         return phdrs
     loads = [phdr for phdr in phdrs if phdr.type == PT_LOAD]
     dynamic = [phdr.vaddr for phdr in phdrs if phdr.type == PT_DYNAMIC]
-    if not dynamic or not dynamic[-1] or not loads:
+    if not dynamic or not dynamic[-1]:
         return "ENOEXEC"
+    if not loads:
+        return "ENOMEM"  # one page is asked for at the end of the address space
     if noexec and any(phdr.flags & 1 for phdr in loads):
         return "EPERM"
     space = AddressSpace(page, crowded=True)
