@@ -88,23 +88,24 @@ static double now(void)
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-/* The fastest of a few runs, in nanoseconds: anything slower was disturbed. */
-static double measure(const bm_hash *hash, const bm_kernel *kernel)
+/* What each kernel's fastest run took, in nanoseconds: anything slower was disturbed. The kernels take turns, so
+   that a disturbance costs each of them a run and none of them all. */
+static void measure(const bm_hash *hash, const bm_kernel **kernels, unsigned count, double *cost)
 {
     static const uint8_t sample[SAMPLE_BYTES];
     uint64_t states[BM_LANES_MAX][BM_STATE_MAX / 8];
     void *state[BM_LANES_MAX];
     const uint8_t *data[BM_LANES_MAX];
-    double best = 1e18;
     memset(states, 0, sizeof states);
     for (unsigned lane = 0; lane < BM_LANES_MAX; lane++) state[lane] = states[lane], data[lane] = sample;
-    for (int round = 0; round < SAMPLE_ROUNDS; round++) {
-        double start = now();
-        kernel->run(state, data, SAMPLE_BYTES / hash->block);
-        double spent = now() - start;
-        if (spent < best) best = spent;
-    }
-    return best;
+    for (unsigned i = 0; i < count; i++) cost[i] = 1e18;
+    for (int round = 0; round < SAMPLE_ROUNDS; round++)
+        for (unsigned i = 0; i < count; i++) {
+            double start = now();
+            kernels[i]->run(state, data, SAMPLE_BYTES / hash->block);
+            double spent = now() - start;
+            if (spent < cost[i]) cost[i] = spent;
+        }
 }
 
 /* The cheapest way to advance n messages: one kernel for some or all, the cheapest way for the rest. */
@@ -140,7 +141,7 @@ static void calibrate(const bm_hash *hash, bm_plan *plan)
     const bm_kernel *kernels[KERNELS_MOST];
     double cost[KERNELS_MOST], total[BM_LANES_MAX + 1] = {0};
     unsigned count = candidates(hash, kernels);
-    for (unsigned i = 0; i < count; i++) cost[i] = measure(hash, kernels[i]);
+    measure(hash, kernels, count, cost);
     for (unsigned n = 1; n <= BM_LANES_MAX; n++) total[n] = cheapest(plan, kernels, cost, count, total, n);
     plan->width = 1;
     for (unsigned n = 2; n <= BM_LANES_MAX; n++)
