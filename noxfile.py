@@ -31,7 +31,7 @@ def _install(session: nox.Session, *extras: str) -> None:
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
     """The tests; what follows -- goes to pytest."""
-    _install(session, "test", "toolchains")
+    _install(session, "test", "toolchains", "keyless")
     session.run("pytest", *(session.posargs or ["-n", "auto", "-m", "not integration"]))
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from buildmatrix.oci.http import Cancel
 
 Value = TypeVar("Value")
+_POLL_SECONDS = 0.2
 
 
 def each(functions: Sequence[Callable[[], Value]], threads: int, stores: Sequence[object] = ()) -> list[Value]:
@@ -22,7 +23,10 @@ def each(functions: Sequence[Callable[[], Value]], threads: int, stores: Sequenc
     with ThreadPoolExecutor(max_workers=min(threads, len(functions))) as pool:
         futures = [pool.submit(function) for function in functions]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            done, left = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+            while left and not any(future.exception() is not None for future in done):
+                # Short waits, so that the main thread hears of an interrupt.
+                done, left = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
         except KeyboardInterrupt:
             for cancel in _cancels(stores):
                 cancel.set()
