@@ -21,8 +21,8 @@ def each(functions: Sequence[Callable[[], Value]], threads: int, stores: Sequenc
     if threads <= 1 or len(functions) <= 1:
         return [function() for function in functions]
     with ThreadPoolExecutor(max_workers=min(threads, len(functions))) as pool:
-        futures = [pool.submit(function) for function in functions]
-        try:
+        try:  # from the first submit on: an interrupt may come while the last are still being handed over
+            futures = [pool.submit(function) for function in functions]
             done, left = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
             while left and not any(future.exception() is not None for future in done):
                 # Short waits, so that the main thread hears of an interrupt.

@@ -251,6 +251,7 @@ class Transport:
         """Remember every connection, so that `Cancel.set` can end reads that wait."""
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._sockets.add(info["return_value"])
+            self.cancel.check()  # `_shut` may have looked before this connection was there
 
     def _shut(self) -> None:
         for stream in tuple(self._sockets):
