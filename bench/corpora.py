@@ -83,14 +83,14 @@ def _make_tree(root: Path) -> None:
 
 
 def small() -> Path:
-    """Many files of 8 KiB."""
+    """Many files of 8 KiB, where users' files are too: on a disk whose pages are in memory."""
 
     def make(root: Path) -> None:
         chooser = random.Random(8)  # noqa: S311
         for number in range(SMALL_FILES):
             (root / f"{number:05}").write_bytes(chooser.randbytes(SMALL_BYTES))
 
-    return _made(f"small-{SMALL_FILES}-{SMALL_BYTES}", make, memory())
+    return _made(f"small-{SMALL_FILES}-{SMALL_BYTES}", make, cache())
 
 
 def large() -> Path:

@@ -1,6 +1,6 @@
 /*
  * batch.h: the inside of batches, shared by batch.c, tasks.c, walk.c, thread.c,
- * worker.c, screen.c, stream.c and emit.c.
+ * folder.c, worker.c, screen.c, stream.c and emit.c.
  *
  * Purpose.    Lists and trees of files: one open and one read of each file serve format detection,
  *             facts and every digest.
@@ -77,7 +77,19 @@ typedef struct {
     bm_dir *dir;                /* NULL for a file of a list */
     uint32_t root;
     const char *name;
+    int base;                   /* a directory's descriptor or AT_FDCWD, and what leads to the file from there */
+    const char *leaf;
 } bm_place;
+
+/* The directory of the last names of a list. */
+typedef struct {
+    const char *path;
+    size_t length;              /* of the directory in it, with its last slash */
+    uint32_t names;
+    int fd;
+} bm_folder;
+
+#define BM_NO_FOLDER ((bm_folder){NULL, 0, 0, -1})
 
 /* A file that waits for streaming: opened and examined. */
 typedef struct {
@@ -161,6 +173,10 @@ void bm_walk_more(bm_worker *worker, bm_dir *dir);
 /* thread.c */
 void *bm_worker_main(void *batch);
 void bm_worker_room(bm_worker *worker);
+
+/* folder.c: sets where to look the place's name up from. */
+void bm_folder_find(bm_folder *folder, bm_place *place);
+void bm_folder_end(bm_folder *folder);
 
 /* worker.c */
 void bm_worker_file(bm_worker *worker, const bm_place *place, uint8_t type);

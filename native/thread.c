@@ -21,12 +21,16 @@ void bm_worker_room(bm_worker *worker)
     if (full || worker->pool.count == POOL_FILES) bm_worker_flush(worker);
 }
 
-static void run_root(bm_worker *worker, uint32_t root)
+static void run_root(bm_worker *worker, uint32_t root, bm_folder *folder)
 {
     const bm_root *self = &worker->batch->roots[root];
-    bm_place place = {NULL, root, self->path};
-    if (self->tree) bm_walk_root(worker, root);
-    else bm_worker_file(worker, &place, self->type);
+    bm_place place = {.root = root, .name = self->path};
+    if (self->tree) {
+        bm_walk_root(worker, root);
+        return;
+    }
+    bm_folder_find(folder, &place);
+    bm_worker_file(worker, &place, self->type);
 }
 
 /* A few roots: one where few are left, so that the last ones are shared. The rest of the list goes back
@@ -40,16 +44,20 @@ static void run_roots(bm_worker *worker, bm_task *task)
     task->first += count;
     if (task->first < task->count) bm_task_push(batch, task);
     else bm_task_free(batch, task);
-    for (uint32_t i = 0; i < count && !bm_batch_stopped(batch); i++) run_root(worker, order[i]);
+    bm_folder folder = BM_NO_FOLDER;
+    for (uint32_t i = 0; i < count && !bm_batch_stopped(batch); i++) run_root(worker, order[i], &folder);
+    bm_folder_end(&folder);
 }
 
 static void run_files(bm_worker *worker, bm_task *task)
 {
     uint8_t type;
-    bm_place place = {task->dir, task->dir->root, NULL};
+    bm_place place = {.dir = task->dir, .root = task->dir->root, .base = task->dir->fd};
     uint32_t dismissed = bm_screen_names(worker, task);
-    for (; !bm_batch_stopped(worker->batch) && (place.name = bm_task_name(task, &type)) != NULL; dismissed >>= 1)
+    for (; !bm_batch_stopped(worker->batch) && (place.name = bm_task_name(task, &type)) != NULL; dismissed >>= 1) {
+        place.leaf = place.name;
         if (!(dismissed & 1)) bm_worker_file(worker, &place, type);
+    }
 }
 
 #define NAME_BYTES 4097 /* PATH_MAX and one more */

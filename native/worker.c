@@ -265,8 +265,7 @@ static void read_open(bm_worker *worker, const bm_place *place, int fd, const st
 /* The entries that are no regular file, as far as a listing or a look can tell: not opened. */
 static bool is_regular(bm_worker *worker, const bm_place *place, struct stat *stat)
 {
-    int base = place->dir ? place->dir->fd : AT_FDCWD;
-    if (fstatat(base, place->name, stat, place->dir ? AT_SYMLINK_NOFOLLOW : 0) != 0) {
+    if (fstatat(place->base, place->leaf, stat, place->dir ? AT_SYMLINK_NOFOLLOW : 0) != 0) {
         fail_place(worker, place, errno == ENOENT && !place->dir ? BM_STATUS_OPEN : BM_STATUS_STAT, errno);
         return false;
     }
@@ -284,9 +283,8 @@ void bm_worker_file(bm_worker *worker, const bm_place *place, uint8_t type)
     if (type != DT_REG && type != DT_UNKNOWN && type != DT_DIR && !is_wanted(worker, place, type == DT_LNK)) return;
     struct stat named;
     if (type != DT_REG && !is_regular(worker, place, &named)) return;
-    int base = place->dir ? place->dir->fd : AT_FDCWD;
     int fd, flags = place->dir ? FILE_FLAGS | O_NOFOLLOW : FILE_FLAGS;
-    do fd = bm_sys_open(base, place->name, flags);
+    do fd = bm_sys_open(place->base, place->leaf, flags);
     while (fd < 0 && errno == EINTR);
     if (fd >= 0) {
         read_open(worker, place, fd, type == DT_REG ? NULL : &named);

@@ -364,3 +364,68 @@ def test_memory_does_not_grow_with_the_tree(many: Path) -> None:
 def test_unknown_hash_names_the_choices() -> None:
     with pytest.raises(UsageError, match="expected one of sha256, sha512, sha1"):
         elf.scan(["x"], hashes=("sha3",))
+
+
+# Neighbours in a list
+
+
+def outcomes(paths: list[str]) -> list[tuple[object, ...]]:
+    scans = sorted(elf.scan(paths, hashes=("sha256",), threads=1), key=lambda scan: scan.root)
+    return [(scan.path, scan.kind, scan.status, scan.errno, scan.size, scan.inode, scan.digests) for scan in scans]
+
+
+def test_names_that_share_a_directory_are_read_as_they_are_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a name is: there or not, a link, a directory with or without its slash, relative, through dots."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for number in range(5):
+            (tmp_path / folder / f"file-{number}").write_bytes(f"{folder} {number}".encode() * (number + 1))
+        (tmp_path / folder / "sub").mkdir()
+        (tmp_path / folder / "link").symlink_to("file-1")
+        (tmp_path / folder / "hanging").symlink_to("nowhere")
+        os.mkfifo(tmp_path / folder / "pipe")
+    (tmp_path / "alias").symlink_to("two")
+    names = [f"file-{number}" for number in range(5)]
+    names += ["missing", "link", "hanging", "pipe", "sub", "sub/", ".", "..", "sub/../file-2", "file-3"]
+    folders = ["one", "two", "alias", "gone", "one/file-1", "one/../two", "/" + "/".join(tmp_path.parts[1:]) + "//one"]
+    monkeypatch.chdir(tmp_path)
+    paths = [f"{folder}/{name}" for folder in folders for name in names]
+    paths += [f"one/{name}" for name in names] + ["", "one", "two", *(f"{'x' * 1500}/{name}" for name in names)]
+    assert outcomes(paths) == [found for path in paths for found in outcomes([path])]
+    assert [found[2] for found in outcomes(paths)].count(Status.OK) > 40
+
+
+def test_a_directory_that_is_replaced_serves_no_later_names(tmp_path: Path) -> None:
+    """A list is taken a few names at a time, and each few look at the paths anew."""
+    old, new, names = tmp_path / "old", tmp_path / "new", [f"{number:03}" for number in range(400)]
+    for folder in (old, new):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name)
+    current = tmp_path / "current"
+    current.symlink_to(old)
+    found = elf.scan([current / name for name in names], hashes=("sha256",), threads=1)
+    next(found)
+    other = tmp_path / "other"
+    other.symlink_to(new)
+    other.rename(current)
+    assert all(scan.ok for scan in found)
+    last = list(elf.scan([current / name for name in names], hashes=("sha256",), threads=1))
+    assert {scan.digest("sha256") for scan in last} == {hashlib.sha256(b"new").hexdigest()}
+
+
+def test_a_list_is_read_where_no_descriptor_is_left_for_its_directory(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / str(number)).write_text("text")
+    script = (
+        "import os, resource, sys\n"
+        "from buildmatrix import elf\n"
+        "paths = [os.path.join(sys.argv[1], str(n)) for n in range(8)]\n"
+        "free = os.open('/dev/null', os.O_RDONLY)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, free + 1))\n"
+        "os.close(free)\n"
+        "sys.exit(sum(not scan.ok for scan in elf.scan(paths, threads=1)))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False).returncode == 0

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 
 def test_a_run_leaves_nothing_in_memory() -> None:
     program = (
-        "from bench import corpora; corpora.SMALL_FILES = 3;"
-        "print(corpora.small()); assert any(corpora.small().iterdir())"
+        "from bench import corpora; corpora.LARGE_FILES, corpora.LARGE_BYTES = 3, 1 << 20;"
+        "print(corpora.large()); assert any(corpora.large().iterdir())"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     made = Path(done.stdout.strip())
