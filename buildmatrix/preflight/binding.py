@@ -6,8 +6,8 @@ version, in the order of the search list. What is bound lazily is kept for `lazy
 
 from __future__ import annotations
 
-from buildmatrix.preflight.dynobj import DF_SYMBOLIC, DT_FLAGS, DT_SYMBOLIC, STT_IFUNC, STT_TLS, Symbol
-from buildmatrix.preflight.glibc_effects import called, consequence, said
+from buildmatrix.preflight.dynobj import DF_SYMBOLIC, DT_FLAGS, DT_SYMBOLIC, STT_IFUNC, STT_TLS, DynamicObject, Symbol
+from buildmatrix.preflight.glibc_effects import consequence, said
 from buildmatrix.preflight.glibc_machines import (
     CLASS_COPY,
     CLASS_PLT,
@@ -15,6 +15,7 @@ from buildmatrix.preflight.glibc_machines import (
     Failure,
     Reference,
     Wanted,
+    called,
     key_of,
 )
 from buildmatrix.preflight.glibc_search import Loaded
@@ -133,44 +134,55 @@ class Binder:
             if key in matches:
                 symbol = matches[key]
             else:
-                symbol = matches[key] = self._match(provider, name, wanted, kind)
+                symbol = matches[key] = match(provider.object, name, wanted, kind, provider)
             if symbol is not None and symbol.other & 3 not in (1, 2) and symbol.binding in (1, 2, 10):
                 return provider, symbol
         return None
 
-    def _match(self, provider: Loaded, name: bytes, wanted: Wanted | None, kind: int) -> Symbol | None:
-        newer: list[Symbol] = []
-        plt = kind & CLASS_PLT
 
-        def admitted(symbol: Symbol) -> bool:
-            if symbol.value == 0 and symbol.shndx != SHN_ABS and symbol.type != STT_TLS:
-                return False
-            return not (plt and symbol.shndx == 0) and bool(1 << symbol.type & ALLOWED_TYPES)
+def match(
+    library: DynamicObject, name: bytes, wanted: Wanted | None, kind: int, provider: Loaded | None = None
+) -> Symbol | None:
+    """What one object has for a name and version. `provider` is its link map. Raises Unversioned, Fault, Endless."""
+    newer: list[Symbol] = []
+    plt = kind & CLASS_PLT
 
-        for symbol in provider.object.candidates(name, gnu_hash(name), admitted):
-            if self._fits(provider, symbol, wanted, newer, name):
-                return symbol
-        return newer[0] if len(newer) == 1 else None
+    def admitted(symbol: Symbol) -> bool:
+        if symbol.value == 0 and symbol.shndx != SHN_ABS and symbol.type != STT_TLS:
+            return False
+        return not (plt and symbol.shndx == 0) and bool(1 << symbol.type & ALLOWED_TYPES)
 
-    def _fits(self, provider: Loaded, symbol: Symbol, wanted: Wanted | None, newer: list[Symbol], name: bytes) -> bool:
-        """check_match, after the name."""
-        library = provider.object
-        raw = library.versym(symbol.number) if library.highest_version else None
-        if raw is not None and raw & 0x7FFF > library.highest_version:
-            library.unsure = f"{library.path}: a symbol's version index lies past the table of versions"
-        if wanted is None:
-            if raw is not None and raw & 0x7FFF >= 3:
-                if not raw & 0x8000:
-                    newer.append(symbol)
-                return False
-            return True
-        if raw is None:
-            if wanted.file is not None and provider.answers(wanted.file.decode(errors="surrogateescape")):
-                raise Unversioned(
-                    provider, name.decode(errors="surrogateescape"), wanted.name.decode(errors="surrogateescape")
-                )
-            return True
-        row = library.versions.get(raw & 0x7FFF)
-        has = row is not None and row[1] != 0
-        same = has and row is not None and row[1] == wanted.hash and row[0] == wanted.name
-        return same or not (wanted.hidden or has or raw & 0x8000)
+    for symbol in library.candidates(name, gnu_hash(name), admitted):
+        if _fits(library, symbol, wanted, newer, name, provider):
+            return symbol
+    return newer[0] if len(newer) == 1 else None
+
+
+def _fits(  # noqa: PLR0913  (check_match's own)
+    library: DynamicObject,
+    symbol: Symbol,
+    wanted: Wanted | None,
+    newer: list[Symbol],
+    name: bytes,
+    provider: Loaded | None,
+) -> bool:
+    """check_match, after the name."""
+    raw = library.versym(symbol.number) if library.highest_version else None
+    if raw is not None and raw & 0x7FFF > library.highest_version:
+        library.unsure = f"{library.path}: a symbol's version index lies past the table of versions"
+    if wanted is None:
+        if raw is not None and raw & 0x7FFF >= 3:
+            if not raw & 0x8000:
+                newer.append(symbol)
+            return False
+        return True
+    if raw is None:
+        file = "" if wanted.file is None else wanted.file.decode(errors="surrogateescape")
+        if provider is not None and wanted.file is not None and provider.answers(file):
+            version = wanted.name.decode(errors="surrogateescape")
+            raise Unversioned(provider, name.decode(errors="surrogateescape"), version)
+        return True
+    row = library.versions.get(raw & 0x7FFF)
+    has = row is not None and row[1] != 0
+    same = has and row is not None and row[1] == wanted.hash and row[0] == wanted.name
+    return same or not (wanted.hidden or has or raw & 0x8000)

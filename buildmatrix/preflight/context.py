@@ -9,16 +9,21 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from buildmatrix.host import Host
 from buildmatrix.kinds import Kind
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_PHDR
 from buildmatrix.preflight.elfload import Mapped
-from buildmatrix.preflight.memory import Endless
+from buildmatrix.preflight.memory import Area, Endless
 from buildmatrix.preflight.openexec import Process
 from buildmatrix.preflight.verdict import Evidence, Needed
 from buildmatrix.preflight.walk import MAY_READ, Failed, Found, View, permitted, resolve
+
+if TYPE_CHECKING:
+    from buildmatrix.preflight.glibc_settled import Settled
 
 STRERROR = {
     "ENOENT": "No such file or directory", "EACCES": "Permission denied", "ENOTDIR": "Not a directory",
@@ -53,15 +58,22 @@ MUSL_STRERROR = {
 class Libraries:
     """Parsed libraries by inode, page size and loader family; a value may be the error that reading gave.
 
-    `bound` are search lists whose libraries find all they need among themselves, with the names that they
-    look up: a program in front of them matters only where it answers to one. `caches` are ld.so.cache files by inode.
+    `loaders` are dynamic loaders as the kernel maps them; `settled` is what glibc's libraries find in each other;
+    `caches` are ld.so.cache files by inode.
     """
 
     def __init__(self) -> None:
         self.glibc: dict[Key, DynamicObject | Exception] = {}
         self.musl: dict[Key, DynamicObject | str] = {}
-        self.bound: dict[tuple[int, ...], frozenset[bytes]] = {}
+        self.loaders: dict[tuple[Area, ...], DynamicObject] = {}
         self.caches: dict[tuple[int, int], object] = {}
+
+    @cached_property
+    def settled(self) -> Settled:
+        """What glibc's libraries find in each other."""
+        from buildmatrix.preflight.glibc_settled import Settled
+
+        return Settled()
 
 
 @dataclass(slots=True, kw_only=True)

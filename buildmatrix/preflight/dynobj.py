@@ -101,6 +101,7 @@ class DynamicObject:
         self.musl = False
         self.matches: dict[object, Symbol | None] = {}
         self.references: dict[str, tuple[object, ...]] = {}
+        self.isa: int | None = None
 
     @property
     def open_question(self) -> str:
@@ -244,6 +245,15 @@ class DynamicObject:
             found = self._symbols[index] = Symbol(index, name, info, other, shndx, value, length)
         return found
 
+    def symbols(self, count: int) -> list[tuple[int, ...]]:
+        """The first `count` symbols as rows of name, info, other, shndx, value, size. Raises Fault."""
+        wide = self.layout.bits == 64
+        table = self.space.read(self.required(DT_SYMTAB), count * (24 if wide else 16))
+        if wide:
+            return list(self.layout.unpack("IBBHQQ").iter_unpack(table))
+        rows = self.layout.unpack("IIIBBH").iter_unpack(table)
+        return [(name, info, other, shndx, value, size) for name, value, size, info, other, shndx in rows]
+
     @cached_property
     def _versym(self) -> int | None:
         return self.address_of(DT_VERSYM)
@@ -253,6 +263,11 @@ class DynamicObject:
         if self._versym is None:
             return None
         return int.from_bytes(self.space.read((self._versym + 2 * index) & self.layout.mask, 2), self._endian)
+
+    def versyms(self, count: int) -> tuple[int, ...]:
+        """The raw version indices of the first `count` symbols; DT_VERSYM must be there. Raises Fault."""
+        code = self.layout.unpack(f"{count}H")
+        return code.unpack(self.space.read(self.required(DT_VERSYM), code.size))
 
     def number(self, address: int, size: int) -> int:
         """An unsigned number of `size` bytes in memory. Raises Fault."""

@@ -7,6 +7,8 @@ initialisation. Each failure carries the loader's own text and exit status.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from buildmatrix.preflight import blame, glibc_tls
 from buildmatrix.preflight.binding import BadType, Binder, Broken, Undefined, Unversioned
 from buildmatrix.preflight.context import Start, rtld_strerror
@@ -32,7 +34,7 @@ from buildmatrix.preflight.glibc_versions import check_versions
 from buildmatrix.preflight.isa import needed_isa
 from buildmatrix.preflight.libc import Glibc
 from buildmatrix.preflight.memory import Endless, Fault
-from buildmatrix.preflight.symhash import gnu_hash, sysv_hash
+from buildmatrix.preflight.symhash import sysv_hash
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
 
 LIBC_SO = "libc.so.6"
@@ -212,52 +214,25 @@ class GlibcStart:
     # Relocation.
 
     def _relocate(self) -> None:
-        binder = Binder(self.closure)
+        """What the tables of all objects settle together is not gone through one by one."""
+        binder, rtld = Binder(self.closure), self.loading.rtld
         lazy = not self.start.env.get("LD_BIND_NOW")
         order = [item for item in reversed(self.loading.sorted()) if not item.is_main and not item.is_loader]
-        key = (lazy, *(id(item.object) for item in self.closure[1:] if not item.is_loader))
-        asked = self.start.libraries.bound.get(key)
-        names = None if asked is None else self._answered(asked)
-        for item in order if names is None or names else ():
-            self._relocate_one(binder, item, lazy, names)
-        if asked is None:
-            self._remember(key)
-        self._relocate_one(binder, self.main, lazy)
-        rtld = self.loading.rtld
-        if rtld in self.closure:
-            self._relocate_one(binder, rtld, False)
+        order += [self.main, *([rtld] if rtld in self.closure else [])]
+        left = self.start.libraries.settled.relocations(self.closure, order, lazy, self.version)
+        if left is None:
+            for item in order:
+                self._bind(binder, item, references(item.object, lazy and not item.is_loader, self.version))
+        else:
+            for item, some in left:
+                self._bind(binder, item, some)
         self.start.warnings += [f"{self.start.program}: {line}" for line in binder.warnings]
 
-    def _answered(self, names: frozenset[bytes]) -> frozenset[bytes] | None:
-        """Those of the libraries' names that the program has a symbol for; None where a lookup fails in it."""
-        program = self.main.object
+    def _bind(self, binder: Binder, item: Loaded, some: Iterable[Reference]) -> None:
+        """Bind references of an object."""
         try:
-            return frozenset(
-                name for name in names if next(program.candidates(name, gnu_hash(name), bool), None) is not None
-            )
-        except (Fault, Endless):
-            return None
-
-    def _remember(self, key: tuple[int, ...]) -> None:
-        """Whether the libraries also find everything without this program, and have nothing to say."""
-        alone = Binder(self.closure[1:])
-        names: set[bytes] = set()
-        try:
-            for item in self.closure[1:]:
-                for reference in references(item.object, False, self.version):
-                    alone.bind(item, reference)
-                    names.add(reference.name)
-        except (Undefined, Unversioned, Broken, BadType, Fault, Endless):
-            return
-        if not alone.warnings and not any(item.object.unsure for item in self.closure[1:]):
-            self.start.libraries.bound[key] = frozenset(names - {b""})
-
-    def _relocate_one(self, binder: Binder, item: Loaded, lazy: bool, names: frozenset[bytes] | None = None) -> None:
-        """Every reference of an object, or those to `names`."""
-        try:
-            for reference in references(item.object, lazy, self.version):
-                if names is None or reference.name in names:
-                    self._step(binder, item, reference)
+            for reference in some:
+                self._step(binder, item, reference)
         except Undefined as error:
             raise self._undefined(error) from error
         except Unversioned as error:

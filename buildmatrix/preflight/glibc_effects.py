@@ -5,11 +5,9 @@ from __future__ import annotations
 from buildmatrix.preflight.dynobj import Symbol
 from buildmatrix.preflight.elfimage import EM_X86_64, PT_TLS
 from buildmatrix.preflight.glibc_machines import SHN_ABS, Failure, Reference, failed
-from buildmatrix.preflight.glibc_relocs import called
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.memory import Fault
 
-__all__ = ["called", "consequence", "said"]
 PC32, COPY, R_32, TPOFF64, SIZE32, SIZE64, TLSDESC = 2, 5, 10, 18, 32, 33, 36
 MASK = (1 << 64) - 1
 LIBRARY = 0x7F00_0000_0000

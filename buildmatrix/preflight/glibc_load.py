@@ -42,9 +42,10 @@ class Loading:
         self.closure: list[Loaded] = []
         self.mapper = LibraryMapper(start.view, start.host.page_size, loader, main.layout)
 
-    @staticmethod
-    def _rtld(mapped: Mapped, name: str) -> Loaded:
-        rtld = object_of(mapped)
+    def _rtld(self, mapped: Mapped, name: str) -> Loaded:
+        """The loader itself: it lies the same way in every process that the kernel maps it for alike."""
+        known = self.start.libraries.loaders
+        rtld = known.setdefault(mapped.space.areas, object_of(mapped))
         names = {name} | ({rtld.soname} if rtld.soname else set())
         return Loaded(rtld, name, names, None, dirname(name), None, order=1, is_loader=True)
 

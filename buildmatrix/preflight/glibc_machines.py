@@ -113,3 +113,15 @@ def failed(fault: Fault, library: DynamicObject) -> Failure:
     """A memory access that the loader does not survive."""
     unsure = f"what is mapped next to {library.path}" if fault.unsure else ""
     return Failure(signal=fault.signal, address=fault.address, unsure=unsure)
+
+
+def called(library: DynamicObject, address: int) -> Failure | None:
+    """What becomes of a call of the loader into an object's code: an indirect function's resolver."""
+    area = library.space.find(address)
+    if area is None or not area.prot & 4:
+        return failed(library.space.fault(address), library)
+    if not library.space.backed(area, address):
+        return Failure(signal="SIGBUS", address=address)
+    if library.blob.read(7, 1) != b"\x03":
+        library.unsure = f"what the code at {address:#x} of {library.path} does, which the loader calls"
+    return None

@@ -42,6 +42,7 @@ from buildmatrix.preflight.glibc_machines import (
     Failure,
     Reference,
     Wanted,
+    called,
     failed,
     key_of,
 )
@@ -62,20 +63,22 @@ def references(library: DynamicObject, lazy: bool, version: Version) -> tuple[Re
 
 def _guarded(library: DynamicObject, lazy: bool, version: Version) -> Iterator[Reference]:
     try:
-        yield from _Steps(library, lazy, version).run()
+        yield from Steps(library, lazy, version).run()
     except Fault as fault:
         yield Reference(failure=failed(fault, library))
 
 
-class _Range(NamedTuple):
+class Range(NamedTuple):
+    """One run of a table: address, size in bytes, how many relative ones lead, whether it is bound lazily."""
+
     start: int
     size: int
     relative: int
     lazy: bool
 
 
-class _Steps:
-    """Walks the tables of one object."""
+class Steps:
+    """Walks the tables of one object; `glibc_plain` takes them by the thousand."""
 
     def __init__(self, library: DynamicObject, lazy: bool, version: Version) -> None:
         self.library = library
@@ -97,20 +100,29 @@ class _Steps:
 
     def run(self) -> Iterator[Reference]:
         """Raises Fault."""
-        library, tags = self.library, self.library.tags
         yield from self._text_writable()
-        if self.lazy and DT_JMPREL in tags:
-            table = library.required(DT_PLTGOT)
+        self.prepare()
+        for addend, ranges in self.tables():
+            for piece in ranges:
+                yield from self._table(piece, addend)
+        yield from self.protect()
+
+    def prepare(self) -> None:
+        """What comes before the tables. Raises Fault."""
+        if self.lazy and DT_JMPREL in self.library.tags:
+            table = self.library.required(DT_PLTGOT)
             self.space.reach(table + self.word, self.word)
             self._store(table + self.word, 2 * self.word)
-        if DT_RELR in tags and self.version >= (2, 36):
+        if DT_RELR in self.library.tags and self.version >= (2, 36):
             self._relr()
-        tables = tables_of(library)
+
+    def tables(self) -> Iterator[tuple[bool, list[Range]]]:
+        """Whether entries have addends, and where they lie. Raises Fault."""
+        tables = tables_of(self.library)
         if tables.rel:
-            yield from self._table(DT_REL, DT_RELSZ, DT_RELCOUNT, addend=False, only=not tables.rela)
+            yield False, self._ranges(DT_REL, DT_RELSZ, DT_RELCOUNT, not tables.rela)
         if tables.rela:
-            yield from self._table(DT_RELA, DT_RELASZ, DT_RELACOUNT, addend=True, only=not tables.rel)
-        yield from self._protect()
+            yield True, self._ranges(DT_RELA, DT_RELASZ, DT_RELACOUNT, not tables.rel)
 
     def _text_writable(self) -> Iterator[Reference]:
         if not self.textrel:
@@ -138,7 +150,7 @@ class _Steps:
     def _next_to(self) -> str:
         return f"what is mapped next to {self.library.path}"
 
-    def _protect(self) -> Iterator[Reference]:
+    def protect(self) -> Iterator[Reference]:
         """_dl_protect_relro."""
         for phdr in reversed(self.library.phdrs):
             if phdr.type != PT_GNU_RELRO:
@@ -175,7 +187,7 @@ class _Steps:
             return
         for index in range(8 * self.word - 1):
             if bits >> index & 1:
-                self._plain((where + index * self.word - self.library.bias) & self.mask)
+                self.plain((where + index * self.word - self.library.bias) & self.mask)
 
     def _store(self, address: int, length: int) -> None:
         self.space.store(address & self.mask, length, force=self.textrel)
@@ -184,14 +196,13 @@ class _Steps:
 
     # _ELF_DYNAMIC_DO_RELOC.
 
-    def _table(self, table: int, size_tag: int, count_tag: int, *, addend: bool, only: bool) -> Iterator[Reference]:
-        for piece in self._ranges(table, size_tag, count_tag, only):
-            self.library.required(DT_SYMTAB)
-            yield from self._lazy_range(piece, addend) if piece.lazy else self._range(piece, addend)
-            while self.late:
-                yield self._resolver(self.late.pop(0))
+    def _table(self, piece: Range, addend: bool) -> Iterator[Reference]:
+        self.library.required(DT_SYMTAB)
+        yield from self._lazy_range(piece, addend) if piece.lazy else self._range(piece, addend)
+        while self.late:
+            yield self.resolver(self.late.pop(0))
 
-    def _ranges(self, table: int, size_tag: int, count_tag: int, only: bool) -> list[_Range]:
+    def _ranges(self, table: int, size_tag: int, count_tag: int, only: bool) -> list[Range]:
         library, tags = self.library, self.library.tags
         start, size, relative = 0, 0, 0
         if tags.get(table):
@@ -199,7 +210,7 @@ class _Steps:
             if size_tag not in tags:
                 raise Fault("SIGSEGV", 8)
             size = tags[size_tag]
-        second = _Range(0, 0, 0, False)
+        second = Range(0, 0, 0, False)
         if DT_PLTREL in tags and (only or tags[DT_PLTREL] == table):
             plt = library.required(DT_JMPREL)
             if DT_PLTRELSZ not in tags:
@@ -211,8 +222,8 @@ class _Steps:
             if not self.lazy and (start + size) & self.mask == plt:
                 size = (size + plt_size) & self.mask
             else:
-                second = _Range(plt, plt_size, 0, self.lazy)
-        return [_Range(start, size, relative, False), second]
+                second = Range(plt, plt_size, 0, self.lazy)
+        return [Range(start, size, relative, False), second]
 
     def _rows(self, start: int, count: int, addend: bool) -> Iterator[tuple[int, ...]]:
         """Rows as they lie in memory, up to the first that cannot be read. Raises Fault."""
@@ -227,18 +238,18 @@ class _Steps:
             yield from code.iter_unpack(data)
             start, count = (start + take * code.size) & self.mask, count - take
 
-    def _range(self, piece: _Range, addend: bool) -> Iterator[Reference]:
+    def _range(self, piece: Range, addend: bool) -> Iterator[Reference]:
         entry = self.word * (3 if addend else 2)
         skipped = piece.relative * entry & self.mask
-        ahead = self._ahead(piece.start, skipped)
+        ahead = self.ahead(piece.start, skipped)
         if ahead:
             for row in self._rows(piece.start, min(-(-skipped // entry), MOST_ROWS), addend):
-                own = row[1] & self._type_mask() in (self.relative, 38 if self.word == 8 else -1)
+                own = row[1] & self.type_mask() in (self.relative, 38 if self.word == 8 else -1)
                 if self.relative >= 0 and not own:
                     yield Reference(failure=Failure(why="DT_RELACOUNT counts a relocation that is not relative"))
                     return
-                self._plain(row[0])
-        if not self._ahead(piece.start, piece.size) or (skipped > piece.size and ahead):
+                self.plain(row[0])
+        if not self.ahead(piece.start, piece.size) or (skipped > piece.size and ahead):
             return
         left = (piece.size - skipped) & self.mask
         count = -(-left // entry)
@@ -251,20 +262,20 @@ class _Steps:
                 continue
             yield from self._one(self._reloc(row))
 
-    def _ahead(self, start: int, size: int) -> bool:
+    def ahead(self, start: int, size: int) -> bool:
         """Whether what is `size` bytes past a table's start does not lie before it, whatever the load address is."""
         if not self.space.crowded:
             return start + size <= self.mask
         return size <= self.mask - (1 << (self.library.layout.bits - 18))
 
-    def _type_mask(self) -> int:
+    def type_mask(self) -> int:
         return 0xFFFFFFFF if self.word == 8 else 0xFF
 
     def _reloc(self, row: tuple[int, ...]) -> Reloc:
         shift = 32 if self.word == 8 else 8
-        return Reloc(row[0], row[1] & self._type_mask(), row[1] >> shift, row[2] if len(row) > 2 else 0)
+        return Reloc(row[0], row[1] & self.type_mask(), row[1] >> shift, row[2] if len(row) > 2 else 0)
 
-    def _plain(self, offset: int) -> None:
+    def plain(self, offset: int) -> None:
         """A relocation that names no symbol: its place, and how far around it all is well."""
         low, high = self.room
         if low <= offset < high:
@@ -290,7 +301,7 @@ class _Steps:
             self.late.append(reloc)
         elif machine is not None and reloc.type in machine.unnamed:
             if reloc.type not in (0, 256, 160):
-                self._plain(reloc.offset)
+                self.plain(reloc.offset)
         else:
             yield from self._named(reloc, slot=False)
 
@@ -298,7 +309,7 @@ class _Steps:
         failure = None
         try:
             if not (self.room[0] <= reloc.offset < self.room[1]):
-                self._plain(reloc.offset)
+                self.plain(reloc.offset)
         except Fault as fault:
             failure = failed(fault, self.library)
         if failure is None and (reloc.symbol, reloc.type, slot) in self.seen:
@@ -307,9 +318,9 @@ class _Steps:
             self.library.unsure = f"{self.library.path}: it refers to more symbols than can be followed"
             return
         self.seen.add((reloc.symbol, reloc.type, slot))
-        yield self._reference(reloc, slot, failure)
+        yield self.reference(reloc, slot, failure)
 
-    def _reference(self, reloc: Reloc, slot: bool, failure: Failure | None) -> Reference:
+    def reference(self, reloc: Reloc, slot: bool, failure: Failure | None) -> Reference:
         library, machine = self.library, self.machine
         symbol = library.symbol(reloc.symbol)
         kind, bad = 0, -1
@@ -344,18 +355,18 @@ class _Steps:
         row = library.versions.get(index)
         return None if row is None or not row[1] else Wanted(*row)
 
-    def _lazy_range(self, piece: _Range, addend: bool) -> Iterator[Reference]:
+    def _lazy_range(self, piece: Range, addend: bool) -> Iterator[Reference]:
         """elf_machine_lazy_rel."""
         entry = self.word * (3 if addend else 2)
         machine = self.machine
-        size = piece.size if self._ahead(piece.start, piece.size) else 0
+        size = piece.size if self.ahead(piece.start, piece.size) else 0
         for number, row in enumerate(self._rows(piece.start, -(-size // entry), addend)):
             reloc = self._reloc(row)
             if number >= MOST_ROWS:
                 self.library.unsure = f"{self.library.path}: its relocations go on and on"
                 return
             if machine is None or reloc.type == machine.jump_slot:
-                self._plain(reloc.offset)
+                self.plain(reloc.offset)
                 yield from self._slot(reloc)
             elif reloc.type in machine.descriptor:
                 yield from self._named(reloc, slot=False)
@@ -372,7 +383,7 @@ class _Steps:
         except Fault:
             self.library.unsure = f"{self.library.path}: what its first calls of other objects find"
 
-    def _resolver(self, reloc: Reloc) -> Reference:
+    def resolver(self, reloc: Reloc) -> Reference:
         """An IRELATIVE relocation: the code at its addend is called."""
         library = self.library
         at = reloc.addend
@@ -380,17 +391,5 @@ class _Steps:
             at = int.from_bytes(self.space.read((reloc.offset + library.bias) & self.mask, self.word), "little")
         failure = called(library, (at + library.bias) & self.mask)
         if failure is None:
-            self._plain(reloc.offset)
+            self.plain(reloc.offset)
         return Reference(failure=failure, type=reloc.type, place=reloc.offset)
-
-
-def called(library: DynamicObject, address: int) -> Failure | None:
-    """What becomes of a call of the loader into an object's code: an indirect function's resolver."""
-    area = library.space.find(address)
-    if area is None or not area.prot & 4:
-        return failed(library.space.fault(address), library)
-    if not library.space.backed(area, address):
-        return Failure(signal="SIGBUS", address=address)
-    if library.blob.read(7, 1) != b"\x03":
-        library.unsure = f"what the code at {address:#x} of {library.path} does, which the loader calls"
-    return None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DT_HASH, DT_GNU_HASH = 4, 0x6FFFFEF5
 MAX_TABLE = 1 << 24
 MOST_CHAIN = 1 << 16
+MOST_HASHED = 1 << 18
 
 
 class HashTable:
@@ -36,6 +37,11 @@ class HashTable:
             yield from self._gnu(name, gnu, admitted)
         elif DT_HASH in self.library.tags:
             yield from self._sysv(name, admitted)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is any table at all."""
+        return DT_GNU_HASH in self.library.tags or DT_HASH in self.library.tags
 
     @cached_property
     def _header(self) -> tuple[int, int, int, int, int] | None:
@@ -72,25 +78,33 @@ class HashTable:
 
         A name whose hash is not among them is not found, and asking for it reads nothing that could fault.
         """
+        chain = self.chain
+        return None if chain is None else frozenset([value | 1 for value in chain[1]])
+
+    @cached_property
+    def chain(self) -> tuple[int, tuple[int, ...]] | None:
+        """The first hashed symbol and the chains of DT_GNU_HASH; None where its tables are not of the plain kind."""
         try:
-            return self._hashes()
+            return self._chain()
         except Fault:
             return None
 
-    def _hashes(self) -> frozenset[int] | None:
+    def _chain(self) -> tuple[int, tuple[int, ...]] | None:
         nbuckets, symoffset, bloom, _, start = self._header or (0, 0, 0, 0, 0)
         used = set(self._buckets) - {0}
-        if not used or len(self._buckets) != nbuckets or len(self._bloom) != bloom or bloom & (bloom - 1):
+        if not bloom or len(self._buckets) != nbuckets or len(self._bloom) != bloom or bloom & (bloom - 1):
             return None
+        if not used:
+            return (symoffset, ()) if nbuckets else None
         count = max(used) - symoffset + 1
-        if min(used) < symoffset or not 0 < count < MOST_CHAIN:
+        if min(used) < symoffset or not 0 < count < MOST_HASHED:
             return None
         at = start + bloom * self.layout.word + nbuckets * 4
         values = list(self._whole(at, count, "I"))
-        while values and not values[-1] & 1 and len(values) < MOST_CHAIN:
+        while values and not values[-1] & 1 and len(values) < MOST_HASHED:
             values.append(self.library.number(at + 4 * len(values), 4))
         whole = len(values) >= count and values[-1] & 1
-        return frozenset([value | 1 for value in values]) if whole else None
+        return (symoffset, tuple(values)) if whole else None
 
     def _one(self, table: tuple[int, ...], index: int, address: int, code: str) -> int:
         if index < len(table):

@@ -9,7 +9,13 @@ ISA_1_NEEDED = 0xC0008002
 
 
 def needed_isa(library: DynamicObject) -> int:
-    """The property's bits (1 baseline, 2 v2, 4 v3, 8 v4), or 0. Raises Fault."""
+    """The property's bits (1 baseline, 2 v2, 4 v3, 8 v4), or 0; remembered. Raises Fault."""
+    if library.isa is None:
+        library.isa = _needed(library)
+    return library.isa
+
+
+def _needed(library: DynamicObject) -> int:
     segments = [phdr for phdr in library.phdrs if phdr.type == PT_GNU_PROPERTY]
     segments += [phdr for phdr in reversed(library.phdrs) if phdr.type == PT_NOTE]
     for phdr in segments:

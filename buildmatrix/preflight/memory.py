@@ -271,6 +271,23 @@ class AddressSpace:
             address += take
         return found
 
+    @property
+    def pristine(self) -> bool:
+        """Whether no loader writes to any table of it."""
+        return not self._written and not self.tainted
+
+    def stretch(self, address: int) -> tuple[bytes, int] | None:
+        """The bytes of the area around an address and the index of the address in them.
+
+        None where they are not simply those of the file, or must not be read.
+        """
+        area = self.find(address)
+        window = self._window(address, 1)
+        if window is None or area is None or area.prot == EXECUTE_ONLY or not self.pristine:
+            return None
+        dirty = any(area.start <= page < area.end for page in self._private)
+        return None if dirty else (window[1], address - window[0])
+
     def clear(self, start: int, end: int, force: bool = False) -> None:
         """Write zeros to [start, end). Raises Fault; `force` writes through a missing PROT_WRITE."""
         self._windows.clear()
