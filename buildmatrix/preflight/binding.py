@@ -6,6 +6,8 @@ version, in the order of the search list. What is bound lazily is kept for `lazy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from buildmatrix.preflight.dynobj import DF_SYMBOLIC, DT_FLAGS, DT_SYMBOLIC, STT_IFUNC, STT_TLS, DynamicObject, Symbol
 from buildmatrix.preflight.glibc_effects import consequence, said
 from buildmatrix.preflight.glibc_machines import (
@@ -140,25 +142,36 @@ class Binder:
         return None
 
 
-def match(
-    library: DynamicObject, name: bytes, wanted: Wanted | None, kind: int, provider: Loaded | None = None
-) -> Symbol | None:
-    """What one object has for a name and version. `provider` is its link map. Raises Unversioned, Fault, Endless."""
-    newer: list[Symbol] = []
+def match(library: DynamicObject, name: bytes, wanted: Wanted | None, kind: int, provider: Loaded) -> Symbol | None:
+    """What one object has for a name and version (do_lookup_x). Raises Unversioned, Fault, Endless."""
     plt = kind & CLASS_PLT
+    named = library.candidates(name, gnu_hash(name), lambda symbol: _admitted(symbol, plt))
+    return choose(library, named, name, wanted, kind, provider)
 
-    def admitted(symbol: Symbol) -> bool:
-        if symbol.value == 0 and symbol.shndx != SHN_ABS and symbol.type != STT_TLS:
-            return False
-        return not (plt and symbol.shndx == 0) and bool(1 << symbol.type & ALLOWED_TYPES)
 
-    for symbol in library.candidates(name, gnu_hash(name), admitted):
-        if _fits(library, symbol, wanted, newer, name, provider):
+def choose(
+    library: DynamicObject,
+    named: Iterator[Symbol],
+    name: bytes,
+    wanted: Wanted | None,
+    kind: int,
+    provider: Loaded | None = None,
+) -> Symbol | None:
+    """The first of the symbols of a name that fits. Raises Unversioned where it is told the `provider`'s link map."""
+    newer: list[Symbol] = []
+    for symbol in named:
+        if _admitted(symbol, kind & CLASS_PLT) and _fits(library, symbol, wanted, newer, name, provider):
             return symbol
     return newer[0] if len(newer) == 1 else None
 
 
-def _fits(  # noqa: PLR0913  (check_match's own)
+def _admitted(symbol: Symbol, plt: int) -> bool:
+    if symbol.value == 0 and symbol.shndx != SHN_ABS and symbol.type != STT_TLS:
+        return False
+    return not (plt and symbol.shndx == 0) and bool(1 << symbol.type & ALLOWED_TYPES)
+
+
+def _fits(
     library: DynamicObject,
     symbol: Symbol,
     wanted: Wanted | None,

@@ -17,6 +17,7 @@ from buildmatrix.kinds import Kind
 from buildmatrix.preflight.dynobj import DynamicObject
 from buildmatrix.preflight.elfimage import PT_PHDR
 from buildmatrix.preflight.elfload import Mapped
+from buildmatrix.preflight.ldcache import Cache, Entry, Unusable
 from buildmatrix.preflight.memory import Area, Endless
 from buildmatrix.preflight.openexec import Process
 from buildmatrix.preflight.verdict import Evidence, Needed
@@ -59,14 +60,17 @@ class Libraries:
     """Parsed libraries by inode, page size and loader family; a value may be the error that reading gave.
 
     `loaders` are dynamic loaders as the kernel maps them; `settled` is what glibc's libraries find in each other;
-    `caches` are ld.so.cache files by inode.
+    `caches` are ld.so.cache files by inode and byte order; `opened` and `entries` what the search
+    found by path and by name.
     """
 
     def __init__(self) -> None:
         self.glibc: dict[Key, DynamicObject | Exception] = {}
         self.musl: dict[Key, DynamicObject | str] = {}
         self.loaders: dict[tuple[Area, ...], DynamicObject] = {}
-        self.caches: dict[tuple[int, int], object] = {}
+        self.caches: dict[tuple[tuple[int, int], str], Cache | Unusable] = {}
+        self.opened: dict[object, dict[str, tuple[Found | Failed, str | None]]] = {}
+        self.entries: dict[object, dict[tuple[int, int, str], Entry | None]] = {}
 
     @cached_property
     def settled(self) -> Settled:

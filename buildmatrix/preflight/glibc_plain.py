@@ -39,7 +39,8 @@ class Plain:
     """An object that only the want of a symbol can stop.
 
     `names` are the places in `questions` by name; `delicate` are references for which it matters what is found;
-    `files` are all that versions are wanted from. `masks` and `met` belong to `glibc_settled`.
+    `files` are those that versions are wanted from. `met` are sets of
+    objects, by id, that answer all the questions between them.
     """
 
     def __init__(self, questions: tuple[Question, ...], delicate: tuple[Reference, ...], files: frozenset[str]) -> None:
@@ -49,7 +50,6 @@ class Plain:
         self.names: dict[bytes, list[int]] = {}
         for number, question in enumerate(questions):
             self.names.setdefault(question.name, []).append(number)
-        self.masks: dict[int, int] = {}
         self.met: list[frozenset[int]] = []
 
 

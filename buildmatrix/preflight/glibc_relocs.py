@@ -269,6 +269,7 @@ class Steps:
         return size <= self.mask - (1 << (self.library.layout.bits - 18))
 
     def type_mask(self) -> int:
+        """The bits of r_info that hold the type."""
         return 0xFFFFFFFF if self.word == 8 else 0xFF
 
     def _reloc(self, row: tuple[int, ...]) -> Reloc:
@@ -321,6 +322,7 @@ class Steps:
         yield self.reference(reloc, slot, failure)
 
     def reference(self, reloc: Reloc, slot: bool, failure: Failure | None) -> Reference:
+        """What a relocation refers to. Raises Fault."""
         library, machine = self.library, self.machine
         symbol = library.symbol(reloc.symbol)
         kind, bad = 0, -1

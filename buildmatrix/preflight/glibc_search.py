@@ -69,6 +69,10 @@ class Passed(NamedTuple):
     why: str
 
 
+Opened = tuple[Found | Failed, str | None]
+MOST_OPENED = 1 << 17
+
+
 class Search:
     """The search of one process. `errno` is what the loader's variable would hold."""
 
@@ -90,6 +94,9 @@ class Search:
         self.capabilities = capabilities(start.host, self.layout.bits, loader.version)
         self.older = self.capabilities.combinations()
         self._runs: dict[tuple[str, str | None], tuple[str, ...]] = {}
+        store = start.libraries
+        self._opened = store.opened.setdefault((self.view, self.layout, self.machine, loader), {})
+        self._entries = store.entries.setdefault((self.capabilities.named, self.capabilities.bits), {})
 
     @property
     def cache(self) -> ldcache.Cache | ldcache.Unusable:
@@ -105,14 +112,11 @@ class Search:
             return ldcache.Unusable(why=f"{found.at} {found.why}")
         if found.inode.kind is not Kind.REGULAR:
             return ldcache.Unusable(why="it is no regular file")
-        known = self.start.libraries.caches.get(found.inode.key)
-        if isinstance(known, (ldcache.Cache, ldcache.Unusable)) and self.layout.order == "<":
-            return known
-        data = self.view.root.data(found.inode).read(0, CACHE_MOST)
-        cache = ldcache.read(data, little_endian=self.layout.order == "<")
-        if self.layout.order == "<":
-            self.start.libraries.caches[found.inode.key] = cache
-        return cache
+        key, caches = (found.inode.key, self.layout.order), self.start.libraries.caches
+        if key not in caches:
+            data = self.view.root.data(found.inode).read(0, CACHE_MOST)
+            caches[key] = ldcache.read(data, little_endian=self.layout.order == "<")
+        return caches[key]
 
     # Names and directories.
 
@@ -230,7 +234,10 @@ class Search:
         if isinstance(cache, ldcache.Unusable):
             return None
         flags = ldcache.FLAGS.get(self._goarch(), 0x0003)
-        entry = ldcache.lookup(cache, name, flags, self.capabilities.named, self.capabilities.bits)
+        asked = (id(cache), flags, name)
+        if asked not in self._entries:
+            self._entries[asked] = ldcache.lookup(cache, name, flags, self.capabilities.named, self.capabilities.bits)
+        entry = self._entries[asked]
         older = bool(entry and entry.hwcap and not entry.hwcaps)
         self._hangs_on(older and bool(entry and any(f"/{word}/" in entry.value for word in self.capabilities.open)))
         return entry
@@ -295,20 +302,31 @@ class Search:
 
     def _try(self, path: str, rule: str) -> Hit | None:
         self.start.ask()
-        found = open_read(self.view, path)
+        known = self._opened.get(path)
+        found, reason = known if known is not None else self._open(path)
         if isinstance(found, Failed):
             self.errno = found.errno
             if found.errno not in ("ENOENT", "ENOTDIR"):
                 self.passed.append(Passed(found.at, found.why))
             return None
         self.errno = ""
-        blob = self.view.root.data(found.inode)
-        reason = verify(found, blob, path, self.layout, self.machine, self.loader)
         if reason is None:
-            return Hit(found, blob, path, rule)
+            return Hit(found, self.view.root.data(found.inode), path, rule)
         self.other_class = self.other_class or reason == SKIP_CLASS
         self.errno = "ENOENT"
         self.passed.append(
             Passed(path, "is of another ELF class" if reason == SKIP_CLASS else "is for another machine")
         )
         return None
+
+    def _open(self, path: str) -> Opened:
+        """Open a file and look at its header; remembered. Raises LoadError."""
+        found = open_read(self.view, path)
+        reason = None
+        if isinstance(found, Found):
+            self.errno = ""
+            blob = self.view.root.data(found.inode)
+            reason = verify(found, blob, path, self.layout, self.machine, self.loader)
+        if len(self._opened) < MOST_OPENED:
+            self._opened[path] = (found, reason)
+        return found, reason

@@ -1,7 +1,7 @@
 """Relocation of a whole process where nothing stands in the way, settled by pairs.
 
 Whether one library answers another one's questions does not change from process to process, so it is asked once
-for each pair and kept as a set of bits. A process binds everything if, for each of its objects, the answers of the
+for each pair and kept. A process binds everything if, for each of its objects, the answers of the
 others together leave no question open; the order of the search list then decides nothing that could fail, but for
 the few references of which `glibc_plain` says so, and those are bound one by one. Where an object is not plain, a
 question stays open, or a lookup might do more than look, nothing is settled and the long way is gone.
@@ -9,17 +9,28 @@ question stays open, or a lookup might do more than look, nothing is settled and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from buildmatrix.preflight.binding import match
+from buildmatrix.preflight.binding import choose
 from buildmatrix.preflight.dynobj import DT_STRTAB, DT_VERSYM, STT_IFUNC, DynamicObject, Symbol
 from buildmatrix.preflight.glibc_dynamic import Version
 from buildmatrix.preflight.glibc_machines import Reference
 from buildmatrix.preflight.glibc_plain import Plain, Question, plain
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.memory import Endless, Fault
+from buildmatrix.preflight.symhash import gnu_hash
 
 MOST_MET = 64
+
+
+class _Table(NamedTuple):
+    """The hashed part of a symbol table: number of its first symbol, chains, rows and names from there on."""
+
+    first: int
+    chain: tuple[int, ...]
+    rows: list[tuple[int, ...]]
+    names: list[bytes]
 
 
 class Provider:
@@ -32,6 +43,7 @@ class Provider:
         self.library = library
         self._answers: dict[bytes, bool] = {}
         self.versioned = True
+        self._table = _Table(0, (), [], [])
         try:
             names = self._names()
         except (Fault, Endless):
@@ -58,8 +70,10 @@ class Provider:
         data, base = strings
         ends = data.find
         found = [data[base + row[0] : ends(b"\0", base + row[0])] for row in rows]
-        whole = ends(b"\0", base + max(row[0] for row in rows)) >= 0
-        return frozenset(found) if whole else None
+        if ends(b"\0", base + max(row[0] for row in rows)) < 0:
+            return None
+        self._table = _Table(first, values, rows, found)
+        return frozenset(found)
 
     def _versions_fit(self, first: int, count: int) -> bool:
         """Whether every version index lies inside the tables. Raises Fault, Endless."""
@@ -84,9 +98,21 @@ class Provider:
         """Whether a lookup of the question ends here."""
         known = self._answers.get(question.key)
         if known is None:
-            symbol = match(self.library, question.name, question.wanted, question.kind)
+            symbol = choose(self.library, self._named(question.name), question.name, question.wanted, question.kind)
             known = self._answers[question.key] = symbol is not None and _bindable(symbol)
         return known
+
+    def _named(self, name: bytes) -> Iterator[Symbol]:
+        """HashTable.candidates, from what was read as a whole."""
+        first, chain, rows, names = self._table
+        gnu = gnu_hash(name)
+        start = self.library.hash_table.first(gnu)
+        for at in range(start - first, len(chain)) if start else ():
+            value = chain[at]
+            if (value ^ gnu) >> 1 == 0 and names[at] == name:
+                yield Symbol(first + at, *rows[at])
+            if value & 1:
+                return
 
 
 def _bindable(symbol: Symbol) -> bool:
@@ -146,32 +172,21 @@ class Settled:
 
 def _meets(asks: Plain, item: Loaded, closure: list[Loaded], providers: dict[int, Provider]) -> bool:
     """Whether every question is answered; by whom is remembered, if it is by libraries alone."""
-    left = (1 << len(asks.questions)) - 1
+    left = dict.fromkeys(range(len(asks.questions)))
     used: list[int] = []
-    near = [other for other in item.requires if id(other.object) in providers]
     program = False
+    near = [other for other in item.requires if id(other.object) in providers]
     for other in (*near, *closure):
         if not left:
             break
-        number = id(other.object)
-        mask = _mask(asks, providers[number]) if other.is_main else asks.masks.get(number)
-        if mask is None:
-            mask = asks.masks[number] = _mask(asks, providers[number])
-        if mask & left:
-            used.append(number)
+        provider, before = providers[id(other.object)], len(left)
+        for name in asks.names.keys() & provider.names:
+            for number in asks.names[name]:
+                if number in left and provider.answers(asks.questions[number]):
+                    del left[number]
+        if len(left) < before:
+            used.append(id(other.object))
             program = program or other.is_main
-            left &= ~mask
     if not left and not program and len(asks.met) < MOST_MET:
         asks.met.append(frozenset(used))
     return not left
-
-
-def _mask(asks: Plain, provider: Provider) -> int:
-    """A bit for each question that the provider answers."""
-    mask = 0
-    for name in asks.names.keys() & provider.names:
-        for number in asks.names[name]:
-            if provider.answers(asks.questions[number]):
-                mask |= 1 << number
-    return mask
-

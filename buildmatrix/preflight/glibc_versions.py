@@ -40,6 +40,10 @@ class _Check:
         self.program = started.start.program
         self.lines: list[str] = []
         self.missing: list[tuple[Loaded, str]] = []
+        self.names: dict[str, Loaded] = {}
+        for item in started.loaded:
+            for name in (item.name, *item.names):
+                self.names.setdefault(name, item)
 
     def one(self, item: Loaded) -> None:
         """_dl_check_map_versions."""
@@ -50,25 +54,27 @@ class _Check:
             text = f"unsupported version {library.need_revision} of Verneed record"
             raise LoadError(item.name or self.program, text, place=library.path)
         provider: Loaded | None = None
-        for need in library.walk_needs():
+        for need in library.needs or library.walk_needs():
             if isinstance(need, bytes):
                 provider = self._provider(item, need)
             elif provider is not None:
                 self._match(provider, need, item.name or self.program)
         highest = library.highest_version
-        for row in library.version_defs or ():
+        for row in (library.version_defs or ()) if library.defined_versions is None else ():
             if not row.flags & 1:
                 library.space.read(row.name_at, 4)
         if highest and DT_VERSYM not in library.tags:
             raise Crash(library.path, Fault("SIGSEGV", 8))
-        relr = any(need.name == b"GLIBC_ABI_DT_RELR" for need in library.version_needs)
-        if self.started.version >= (2, 36) and library.version_needs and DT_RELR in library.tags and not relr:
-            self._relr(item)
+        if self.started.version >= (2, 36) and library.version_needs and DT_RELR in library.tags:
+            self._relr(item, self.program)
 
-    def _relr(self, item: Loaded) -> None:
+    @staticmethod
+    def _relr(item: Loaded, program: str) -> None:
+        if any(need.name == b"GLIBC_ABI_DT_RELR" for need in item.object.version_needs):
+            return
         if any(name.startswith("libc.so.") for _, name in item.object.needed):
             raise LoadError(
-                item.name or self.program,
+                item.name or program,
                 "DT_RELR without GLIBC_ABI_DT_RELR dependency",
                 cause="bad-elf" if item.is_main else "bad-library",
                 place=item.object.path,
@@ -77,7 +83,7 @@ class _Check:
     def _provider(self, item: Loaded, name: bytes) -> Loaded:
         """find_needed: an assertion says that there is one."""
         file = name.decode(errors="surrogateescape")
-        provider = next((other for other in self.started.loaded if other.answers(file)), None)
+        provider = self.names.get(file)
         if provider is None:
             raise LoadError(
                 "", "", cause="bad-elf", place=item.object.path,
@@ -96,6 +102,8 @@ class _Check:
             return
         if not library.tags[DT_VERDEF]:
             raise LoadError("", "", place=library.path, why="DT_VERDEF is 0")
+        if (need.hash, need.name) in (library.defined_versions or ()):
+            return
         for row in library.walk_defs():
             if row.revision != 1:
                 self._fatal(provider, version, f"{told}: unsupported version {row.revision} of Verdef record")

@@ -117,7 +117,7 @@ class HashTable:
         x86 = self.library.header.machine in (EM_X86_64, EM_386)
         return Fault("SIGFPE" if x86 else "SIGSEGV", address)
 
-    def _first(self, gnu: int) -> int:
+    def first(self, gnu: int) -> int:
         """The first symbol of a hash's chain; 0 where the Bloom filter or the bucket says that there is none."""
         nbuckets, _, bloom, shift, start = self._header or (0, 0, 0, 0, 0)
         if not nbuckets and not self.library.musl:
@@ -131,7 +131,7 @@ class HashTable:
         return self._one(self._buckets, gnu % nbuckets, start + bloom * self.layout.word, "I")
 
     def _gnu(self, name: bytes, gnu: int, admitted: Callable[[Symbol], bool]) -> Iterator[Symbol]:
-        index = self._first(gnu)
+        index = self.first(gnu)
         if not index:
             return
         library = self.library
