@@ -13,7 +13,7 @@ from pathlib import Path
 
 from buildmatrix import archives, elf
 from buildmatrix.errors import UsageError
-from buildmatrix.facts import Digests, Kind, Status
+from buildmatrix.facts import Digests, Facts, Kind, Status
 from buildmatrix.finding import Finding
 from buildmatrix.oci import graph, layout
 from buildmatrix.preflight import tarfs
@@ -66,15 +66,51 @@ def look(path: Path, hashes: Sequence[str], platform: str = "") -> tuple[Tree, t
             "expected a directory, a tar archive or an OCI image layout",
             fix="correct the path; an image of a registry is copied into a layout with skopeo or regctl first",
         )
-    installed = tuple(_packages(found))
+    return _told(found, path.absolute().name or "/", kind, digests)
+
+
+def of_root(
+    root: TreeRoot, seen: Callable[[Inode], tuple[tuple[tuple[str, str], ...], Facts | None] | None], name: str
+) -> tuple[Tree, tuple[Finding, ...]]:
+    """What is in an image's root whose files were read already: `seen` gives the digests and facts of one, or None.
+
+    Package databases (`is_database`) and os-release must still be readable.
+    """
+    inodes: dict[str, Inode] = {}
+    found = _Found(read=lambda path: _content(root, inodes[path]))
+    for path, inode in _walk(root.top, ""):
+        if inode.kind is Kind.SYMLINK:
+            found.links[path] = inode.target
+        elif inode.kind is Kind.REGULAR:
+            inodes[path] = inode
+            if (read := seen(inode)) is None:
+                found.findings.append(_unreadable(path, "it was not read"))
+            else:
+                found.files[path] = File(path=path, size=inode.size, hashes=read[0], facts=read[1])
+    return _told(found, name, "container", ())
+
+
+def is_database(path: str) -> bool:
+    """Whether a file's bytes tell which packages are installed; `path` as an archive has it."""
+    plain = path.removeprefix("./").lstrip("/")
+    if plain.startswith((_DPKG_INFO, _DPKG_PARTS)):
+        return plain.startswith(_DPKG_PARTS) or plain.endswith((".list", ".md5sums"))
+    rpm = any(plain == f"{folder}/rpmdb.sqlite" for folder in _RPM_FOLDERS)
+    return rpm or plain in (_DPKG, *_APK, *_RELEASE)
+
+
+def _told(
+    found: _Found, name: str, kind: str, digests: tuple[tuple[str, str], ...]
+) -> tuple[Tree, tuple[Finding, ...]]:
+    installed, release = tuple(_packages(found)), _release(found)
     tree = Tree(
-        name=path.absolute().name or "/",
+        name=name,
         kind=kind,
         hashes=digests,
-        files=tuple(found.files[name] for name in sorted(found.files)),
+        files=tuple(found.files[path] for path in sorted(found.files)),
         links=found.links,
         packages=installed,
-        release=_release(found),
+        release=release,
         complete=not found.findings,
     )
     return tree, tuple(found.findings)
@@ -158,11 +194,14 @@ def _content(root: TreeRoot, inode: Inode) -> bytes:
 
 
 def _walk(directory: Inode, path: str) -> Iterator[tuple[str, Inode]]:
-    for name, inode in sorted((directory.children or {}).items()):
-        below = f"{path}/{name}" if path else name
-        yield below, inode
-        if inode.kind is Kind.DIRECTORY:
-            yield from _walk(inode, below)
+    """Everything below a directory, each folder before what is in it; a stack, since a hostile tree may be deep."""
+    stack = [(path, directory)]
+    while stack:
+        above, inode = stack.pop()
+        if inode is not directory:
+            yield above, inode
+        children = inode.children or {}
+        stack += [(f"{above}/{name}" if above else name, children[name]) for name in sorted(children, reverse=True)]
 
 
 def _digest(pool: list[tuple[str, bytes]], hashes: Sequence[str], found: _Found) -> None:
@@ -184,7 +223,12 @@ def _text(found: _Found, path: str) -> str | None:
 
 def _release(found: _Found) -> dict[str, str]:
     for path in _RELEASE:
-        if (text := _text(found, path)) is not None:
+        try:
+            text = _text(found, path)
+        except (OSError, Unreadable) as error:
+            found.findings.append(_unreadable(path, str(error)))
+            return {}
+        if text is not None:
             return packages.os_release(text)
     return {}
 
@@ -193,7 +237,7 @@ def _packages(found: _Found) -> Iterator[Package]:
     for name, read in _DATABASES:
         try:
             yield from sorted(set(read(found)), key=lambda item: (item.name, item.version, item.arch))
-        except (Damaged, OSError) as error:
+        except (Damaged, OSError, Unreadable) as error:
             found.findings.append(
                 Finding(
                     rule="BM725",

@@ -46,7 +46,7 @@ _KINDS = {
     "duplicate": ("BM714", "ambiguous", "readers disagree about which of the two values counts"),
     "swapped": ("BM715", "another cell's", "the documents of two cells were swapped or copied"),
     "digest": ("BM716", "about other bytes", "it describes another build, or its digests were altered"),
-    "components": ("BM717", "not about what is in the artifact", "the Go build info in the bytes says otherwise"),
+    "components": ("BM717", "not about what is in the artifact", "the bytes say otherwise"),
     "version": ("BM718", "wrong about a version", "the Go build info in the bytes and the plan say otherwise"),
     "content": ("BM719", "altered or outdated", "it was altered, or the commit, the time or matrix.toml changed since"),
     "form": ("BM720", "rewritten", "it was formatted anew, so that its digest and signatures no longer fit"),
@@ -111,11 +111,21 @@ def _judge(name: str, data: bytes, basis: Basis, seen: Learnt, context: Context)
         told = _told(data, basis)
         form = next(form for form, file in SBOMS.items() if file == name)
         expected = attest.write(attest.bill(basis, recall.merged(told, seen)), form)
-    for item in compare.differences(data, expected, context.owners, basis.planned.cell.id):
-        rule, label, why = _KINDS[item.kind]
-        yield "BM723" if name == PROVENANCE and rule == "BM719" else rule, f"{label}: {item.what}", why
+    yield from held(name, data, expected, context.owners, basis.planned.cell.id)
     for doubt in recall.doubts(told):
         yield "BM721", f"wrong about a licence: {doubt}", "no licence file gives that, so the document was altered"
+
+
+def held(
+    name: str, data: bytes, expected: bytes, owners: Mapping[str, str], cell: str
+) -> Iterator[tuple[str, str, str]]:
+    """Code, what and why of each difference between a document and the one that bytes and plan call for.
+
+    `owners` maps the SHA-256 of what else there is a document about to the name of that.
+    """
+    for item in compare.differences(data, expected, owners, cell):
+        rule, label, why = _KINDS[item.kind]
+        yield "BM723" if name.endswith(PROVENANCE) and rule == "BM719" else rule, f"{label}: {item.what}", why
 
 
 def _told(data: bytes, basis: Basis) -> Learnt:

@@ -16,13 +16,12 @@ from pathlib import Path
 from buildmatrix import errors, pipeline, prepare, trust
 from buildmatrix.artifact import Artifact, Outcome, Status
 from buildmatrix.dist import Dist
-from buildmatrix.images import build, proof, publish
+from buildmatrix.images import build, proof, publish, record
 from buildmatrix.images.build import Job
 from buildmatrix.images.record import layout_path
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.matrix import Cell, Matrix
 from buildmatrix.oci import credentials, platform, reference
-from buildmatrix.oci.content import Descriptor
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.reference import Reference
@@ -205,12 +204,15 @@ def _push(shipment: Shipment, spec: ImageSpec, where: Reference, stage: Callable
     name = f"image {spec.name}"
     source = credentials.from_environment(shipment.runner)
     try:
+        kept = _record(shipment, spec)
         with Registry(where.registry, access=shipment.access, credentials=source) as registry:
             pushed = publish.push(
                 publish.Push(
                     spec=spec,
                     plan=proof.Plan(spec=spec, matrix=shipment.matrix, digests=digests),
-                    layout=Layout(layout_path(shipment.dist, spec.name)),
+                    dist=shipment.dist,
+                    base_digest=kept.base_digest,
+                    recipe=kept.recipe,
                     repository=registry.repository(where.repository),
                     version=shipment.plan.version,
                     revision=shipment.commit.hash if shipment.commit is not None else "",
@@ -236,6 +238,15 @@ def _push(shipment: Shipment, spec: ImageSpec, where: Reference, stage: Callable
     return ImagePush(repository=where, outcome=outcome, tags=pushed.tags)
 
 
+def _record(shipment: Shipment, spec: ImageSpec) -> record.ImageRecord:
+    found = record.read(shipment.dist, spec.name)
+    if found is None:
+        raise errors.ImageMissing(
+            f"image {spec.name}: got no record, expected one", fix=f"build it: buildmatrix image {spec.name}"
+        )
+    return found
+
+
 def run_images(
     shipment: Shipment, platforms: tuple[str, ...], seconds: float, listener: pipeline.Listener
 ) -> tuple[Outcome, ...]:
@@ -259,7 +270,7 @@ def run_images(
 
 
 def _sign(shipment: Shipment) -> publish.Sign | None:
-    """Signs an index and every child, and verifies what then lies in the registry.
+    """Signs an index and every child, attests their documents, and verifies what then lies in the registry.
 
     A development key is good for this machine only: with it, or without a backend, images go unsigned.
     """
@@ -267,9 +278,8 @@ def _sign(shipment: Shipment) -> publish.Sign | None:
     if keyring.signing.backend in (trust.NONE, trust.DEVELOPMENT):
         return None
 
-    def sign(repository: Repository, index: Descriptor, children: tuple[Descriptor, ...]) -> None:
+    def sign(repository: Repository, subjects: tuple[Subject, ...]) -> None:
         remote = Remote(repository)
-        subjects = tuple(Subject(digest=item.digest) for item in (index, *children))
         created = datetime.fromtimestamp(shipment.created, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         sign_image(remote, subjects, keyring.signer(), created=created)
         context = Context(policy=keyring.policy(), now=datetime.now(UTC))

@@ -118,8 +118,17 @@ def _images(verification: Verification, subjects: list[tuple[Subject, str]]) -> 
     if verification.plan.matrix.images:
         from buildmatrix.images import verification as images
 
-        digests = {subject.cell.id: digest for subject, digest in subjects}
-        yield from images.outcomes(verification.plan.matrix, verification.dist, digests, verification.plan.version)
+        head = verification.commit
+        yield from images.outcomes(
+            images.Today(
+                matrix=verification.plan.matrix,
+                dist=verification.dist,
+                digests={subject.cell.id: digest for subject, digest in subjects},
+                version=verification.plan.version,
+                revision=head.hash if head is not None else "",
+                created=prepare.epoch(verification.host, head) or 0,
+            )
+        )
 
 
 def _outcome(cell: str, findings: list[Finding], artifact: Artifact | None) -> Outcome:

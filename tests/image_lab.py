@@ -56,6 +56,7 @@ class Lab:
     builders: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     """The environment of programs, such as buildx."""
+    version: str = "1.2.3"
     runner: Watcher | None = None
     heard: list[str] = field(default_factory=list)
     """What was told while an image was built."""
@@ -96,7 +97,7 @@ class Lab:
                 dist=self.dist,
                 artifacts=self.artifacts(),
                 digests=self.digests(),
-                version="1.2.3",
+                version=self.version,
                 revision="0123456789abcdef",
                 created=created,
                 goroot=None,

@@ -14,6 +14,7 @@ from buildmatrix.imagespec import ImageSpec
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.platform import parse
 from buildmatrix.oci.registry import Registry
+from buildmatrix.signing.registry import Subject
 from tests import image_lab
 from tests.image_lab import Lab, rules
 from tests.registry_server import RegistryServer, Reply, Request
@@ -35,16 +36,18 @@ def lab(tmp_path: Path) -> Lab:
     return lab
 
 
-def push(lab: Lab, server: RegistryServer, sign: publish.Sign | None = None, **words: str) -> publish.Pushed:
+def push(lab: Lab, server: RegistryServer, sign: publish.Sign | None = None) -> publish.Pushed:
     matrix = lab.matrix
     with Registry(server.host, access=QUICK) as registry:
         return publish.push(
             publish.Push(
                 spec=matrix.images[0],
                 plan=lab.plan(),
-                layout=lab.layout,
+                dist=lab.dist,
+                base_digest="",
+                recipe=(),
                 repository=registry.repository("team/app"),
-                version=words.get("version", "1.2.3"),
+                version=lab.version,
                 revision="0123456789abcdef",
                 created=image_lab.CREATED,
                 threads=2,
@@ -145,14 +148,14 @@ def test_a_failure_between_two_tags_sets_the_first_back(
 def test_signing_comes_before_tags_and_its_failure_stops_them(lab: Lab, server: RegistryServer) -> None:
     asked: list[int] = []
 
-    def sign(repository: object, index: object, children: tuple[object, ...]) -> None:
+    def sign(repository: object, subjects: tuple[Subject, ...]) -> None:
         assert tagged(server) == {}
-        asked.append(len(children))
+        asked.extend(len(subject.attestations) for subject in subjects)
         raise errors.RegistryFailed("the signer is out")
 
     with pytest.raises(errors.RegistryFailed, match="signer"):
         push(lab, server, sign)
-    assert asked == [2] and tagged(server) == {}
+    assert asked == [1, 3, 3] and tagged(server) == {}
 
 
 def test_a_taken_tag_is_refused_before_anything_is_sent(lab: Lab, server: RegistryServer) -> None:
@@ -167,7 +170,10 @@ def test_a_taken_tag_is_refused_before_anything_is_sent(lab: Lab, server: Regist
 
 def test_a_tag_that_somebody_moves_meanwhile_is_told(lab: Lab, server: RegistryServer) -> None:
     """Another push sets the tag while ours is on its way."""
-    push(lab, server, version="9.9.9")
+    lab.version = "9.9.9"
+    assert not lab.build().failed
+    push(lab, server)
+    lab.version = "1.2.3"
     other = tagged(server)["9.9.9"]
 
     def sign(*_: object) -> None:

@@ -23,7 +23,11 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def verified(lab: Lab, version: str = "1.2.3") -> Outcome:
-    (outcome,) = verification.outcomes(lab.matrix, lab.dist, lab.digests(), version)
+    today = verification.Today(
+        matrix=lab.matrix, dist=lab.dist, digests=lab.digests(), version=version, revision="0123456789abcdef",
+        created=image_lab.CREATED,
+    )  # fmt: skip
+    (outcome,) = verification.outcomes(today)
     return outcome
 
 

@@ -1,6 +1,6 @@
 """Builds an image and proves it: the step between artifacts and tags.
 
-    resolve the base → assemble (or reuse what unchanged inputs gave) → prove from bytes → record
+    resolve the base → assemble (or reuse what unchanged inputs gave) → prove from bytes → describe → record
 
 Nothing outside dist/images/ is written here, and no registry is written to at all.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildmatrix import errors, toolchain
-from buildmatrix.artifact import Artifact, Outcome, Status
+from buildmatrix.artifact import Artifact, Document, Outcome, Status
 from buildmatrix.dist import Dist
 from buildmatrix.finding import Finding, Severity
-from buildmatrix.images import direct, proof, record
+from buildmatrix.images import attested, direct, proof, record
 from buildmatrix.images.base import SCRATCH, Base, resolve
 from buildmatrix.images.inputs import Inputs
 from buildmatrix.images.record import ImageRecord, layout_path
@@ -83,13 +83,15 @@ def _through(job: Job, stage: Stage) -> Outcome:
         inputs = _inputs(job, base, recipe)
         digest = inputs.digest()
         layout = Layout(layout_path(job.dist, job.spec.name))
-        plan = proof.Plan(spec=job.spec, matrix=job.matrix, digests=job.digests)
+        whole = proof.Plan(
+            spec=job.spec, matrix=job.matrix, digests=job.digests, hashes=attested.hashes(job.matrix)
+        )  # fmt: skip
         top = None if job.force or (recipe is not None and not recipe.pinned) else _unchanged(job, layout, digest)
         said = recipe.findings if recipe is not None else ()
-        built = top is None
+        built, described = top is None, top is not None and _described(job)
         if top is not None:
             stage("proving")
-            proven, findings = proof.prove(plan, layout, top)
+            proven, findings = proof.prove(replace(whole, hashes=()) if described else whole, layout, top)
             built = any(item.rule == "BM853" for item in findings)  # damaged since: it is made again
         if built or top is None:
             stage("assembling")
@@ -102,13 +104,38 @@ def _through(job: Job, stage: Stage) -> Outcome:
                 return _outcome(job, None, (), said, built=True)
             # Beyond here no byte of the image changes.
             stage("proving")
-            proven, findings = proof.prove(plan, layout, top)
-    outcome = _outcome(job, top, proven, (*said, *findings), built=built)
-    # Beyond here the image's documents, its bytes and the plan agree, or it is not published.
-    if built and not outcome.failed:
+            proven, findings = proof.prove(whole, layout, top)
+    # Beyond here the image's manifests, its bytes and the plan agree, or it is not published.
+    if described and not built:
+        return _outcome(job, top, proven, (*said, *findings), built=False)
+    basis = _basis(job, base, recipe)
+    made, unsaid = attested.make(basis, top, proven)
+    outcome = _outcome(job, top, proven, (*said, *findings, *unsaid), built=built)
+    if not outcome.failed:
         direct.publish(layout, top)
-        record.write(job.dist, _record(job, base, digest, top, proven))
+        documents = attested.write(job.dist, job.spec, made)
+        record.write(job.dist, _record(basis, digest, top, proven, documents, complete=not unsaid))
     return outcome
+
+
+def _described(job: Job) -> bool:
+    """Whether everything that is said about the image lies beside it, as it was written."""
+    kept = record.read(job.dist, job.spec.name)
+    expected = attested.names(job.matrix, tuple(name for name, _ in kept.platforms)) if kept is not None else ()
+    return kept is not None and attested.intact(job.dist, job.spec, kept, expected)
+
+
+def _basis(job: Job, base: Base, recipe: Recipe | None) -> attested.Basis:
+    return attested.Basis(
+        spec=job.spec,
+        matrix=job.matrix,
+        digests=job.digests,
+        version=job.version,
+        revision=job.revision,
+        created=job.created,
+        base_digest=base.digest,
+        recipe=tuple(sorted(recipe.digests)) if recipe is not None else (),
+    )
 
 
 def _recipe(job: Job) -> Recipe | None:
@@ -209,17 +236,28 @@ def _intact(layout: Layout, node: graph.Node) -> bool:
     return all(layout.blob_size(blob.digest) == blob.size for blob in node.manifest.blobs)
 
 
-def _record(job: Job, base: Base, digest: str, top: Descriptor, proven: tuple[proof.Proven, ...]) -> ImageRecord:
+def _record(
+    basis: attested.Basis,
+    digest: str,
+    top: Descriptor,
+    proven: tuple[proof.Proven, ...],
+    documents: tuple[Document, ...],
+    *,
+    complete: bool,
+) -> ImageRecord:
     return ImageRecord(
-        name=job.spec.name,
-        engine=job.spec.engine,
+        name=basis.spec.name,
+        engine=basis.spec.engine,
         inputs_digest=digest,
-        base=base.name,
-        base_digest=base.digest,
-        version=job.version,
-        created=job.created,
+        base=basis.spec.base,
+        base_digest=basis.base_digest,
+        version=basis.version,
+        created=basis.created,
         index=top.digest,
         platforms=tuple(sorted((str(one.platform), one.manifest.digest) for one in proven)),
+        recipe=basis.recipe,
+        documents=documents,
+        complete=complete,
     )
 
 

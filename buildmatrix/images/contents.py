@@ -1,8 +1,9 @@
 """What is in an image, from its layers: one pass over each, in a stream, and nothing is unpacked to disk.
 
 The same pass proves the layer's digest and diff_id, builds the tree of names, modes and owners, and reads
-every ELF file with the native core. The bytes of executables, libraries and small files are kept in
-memory for the preflight, up to a budget; past it a file's bytes are streamed again when they are asked for.
+every ELF file with the native core; where a bill of materials is wanted, it hashes every other file too. The
+bytes of executables, libraries and small files are kept in memory for the preflight, up to a budget; past it a
+file's bytes are streamed again when they are asked for.
 What archives claim is capped: entries, plain bytes, and how far a layer may expand.
 """
 
@@ -10,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO
 
-from buildmatrix import _zstd, elf, errors
+from buildmatrix import elf, errors, inventory
 from buildmatrix.facts import Facts, Kind
+from buildmatrix.images.streams import CHUNK, Counting, Exact, Pieces, Reader, plain
 from buildmatrix.preflight.memory import Blob
 from buildmatrix.preflight.rootfs import BytesBlob, Inode, TreeRoot, Unreadable
 from buildmatrix.preflight.tarfs import MAX_BYTES, Content, TreeBuilder
@@ -33,9 +34,12 @@ HEAD = 4096
 RATIO = 1200
 """How many plain bytes one compressed byte may become: DEFLATE's own limit is 1032."""
 
-_CHUNK = 1 << 20
 _ELF = b"\x7fELF"
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_OTHERS = (b"MZ", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe")
+"""How programs of other systems begin: a bill tells what they are."""
+
+_POOL = 8 << 20
+"""Bytes of files that are hashed side by side."""
 
 OpenBlob = Callable[[str], Iterator[bytes]]
 """The bytes of a blob by its digest, from its start, piece by piece."""
@@ -63,151 +67,51 @@ class LayerRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """One platform's root file system. `problems` are entries that no image should have, in words."""
+    """One platform's root file system. `problems` are entries that no image should have, in words.
+
+    `seen` has the digests and facts of files by their inode's key; of every file, where they were asked for.
+    """
 
     root: TreeRoot
     programs: tuple[Program, ...]
     layers: tuple[LayerRead, ...]
     problems: tuple[str, ...]
+    seen: Mapping[tuple[int, int], Seen] = field(repr=False)
 
 
-class _Reader(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+@dataclass(slots=True)
+class Seen:
+    """What was read of a regular file: digests in hexadecimal by hashlib's names, and the facts of a program."""
+
+    blob: Blob
+    """Held, so that its id stays its own."""
+    elf: bool = False
+    facts: Facts | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
 
-class _Pieces:
-    """An iterator of pieces as a reader; it may return less than was asked for, and nothing only at the end."""
+class _Pool:
+    """Hashes files in batches, since the native core takes several side by side."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
+    def __init__(self, algorithms: Sequence[str]) -> None:
+        self._algorithms = algorithms
+        self._waiting: list[tuple[Seen, bytes]] = []
+        self._bytes = 0
 
-    def read(self, size: int, /) -> bytes:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = piece
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
+    def add(self, seen: Seen, data: bytes) -> None:
+        """Hash `data` for `seen`, now or later."""
+        self._waiting.append((seen, data))
+        self._bytes += len(data)
+        if self._bytes >= _POOL:
+            self.flush()
 
-
-class _Counting:
-    """A reader that hashes and counts what passes, and refuses to go past a limit."""
-
-    def __init__(self, source: _Reader, limit: Callable[[], int], place: str) -> None:
-        self._source = source
-        self._limit = limit
-        self._place = place
-        self._hash = hashlib.sha256()
-        self.count = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._source.read(_CHUNK if size < 0 else size)
-        self._hash.update(data)
-        self.count += len(data)
-        if self.count > self._limit():
-            raise errors.LayerInvalid(
-                f"{self._place}: expands past {self._limit()} bytes",
-                why="no honest layer does; it would fill the disk of whoever pulls it",
-                fix="rebuild the image without the file that expands so far",
-            )
-        return data
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
-
-
-class _Inflate:
-    """The plain bytes of a gzip stream of one or more members."""
-
-    def __init__(self, source: _Reader, place: str) -> None:
-        self._source = source
-        self._place = place
-        self._engine = zlib.decompressobj(31)
-        self._input = b""
-        self._began = False
-
-    def read(self, size: int, /) -> bytes:
-        while True:
-            if not self._input:
-                self._input = self._source.read(_CHUNK // 4)
-                if not self._input:
-                    return self._at_end()
-            if self._engine.eof:
-                self._engine = zlib.decompressobj(31)
-                self._began = False
-            try:
-                plain = self._engine.decompress(self._input, size)
-            except zlib.error as error:
-                raise errors.LayerInvalid(
-                    f"{self._place}: is damaged", why=str(error), fix="build or fetch the image again"
-                ) from error
-            self._began = True
-            self._input = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail
-            if plain:
-                return plain
-
-    def _at_end(self) -> bytes:
-        if self._began and not self._engine.eof:
-            raise errors.LayerInvalid(
-                f"{self._place}: ends inside its compressed data", fix="build or fetch the image again"
-            )
-        return b""
-
-
-class _Exact:
-    """Reads exactly as many bytes as asked for, until the end: what tarfile expects of a stream."""
-
-    def __init__(self, source: _Reader) -> None:
-        self._source = source
-
-    def read(self, size: int, /) -> bytes:
-        pieces = []
-        while size > 0 and (piece := self._source.read(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _plain(source: _Counting, head: bytes, place: str) -> _Reader:
-    """The plain bytes of a layer, by its first bytes rather than by its media type, which may lie."""
-    reader = _Prefixed(head, source)
-    if head.startswith(_GZIP):
-        return _Inflate(reader, place)
-    if head.startswith(_ZSTD):
-        return _Zstd(reader, place)
-    return reader
-
-
-class _Prefixed:
-    def __init__(self, head: bytes, source: _Reader) -> None:
-        self._head = head
-        self._source = source
-
-    def read(self, size: int = -1, /) -> bytes:
-        if self._head:
-            size = len(self._head) if size < 0 else size
-            data, self._head = self._head[:size], self._head[size:]
-            return data
-        return self._source.read(size)
-
-
-class _Zstd:
-    """The plain bytes of a zstd stream."""
-
-    def __init__(self, reader: _Prefixed, place: str) -> None:
-        self._plain = _zstd.opened(reader)
-        self._place = place
-
-    def read(self, size: int, /) -> bytes:
-        try:
-            return self._plain.read(size)
-        except (EOFError, _zstd.error()) as error:
-            raise errors.LayerInvalid(
-                f"{self._place}: is damaged", why=str(error), fix="build or fetch the image again"
-            ) from error
+    def flush(self) -> None:
+        """Hash what waits."""
+        buffers = [data for _, data in self._waiting]
+        for name in self._algorithms if buffers else ():
+            for (seen, _), digest in zip(self._waiting, elf.hash_buffers(name, buffers), strict=True):
+                seen.digests[name] = digest.hex()
+        self._waiting, self._bytes = [], 0
 
 
 class _Kept:
@@ -228,7 +132,7 @@ class _Head:
     """The first bytes of a file that nothing needs more of."""
 
     def __init__(self, head: bytes, size: int, place: str) -> None:
-        self._head = head
+        self.head = head
         self._place = place
         self.size = size
 
@@ -237,15 +141,15 @@ class _Head:
         end = min(offset + length, self.size)
         if offset < 0 or end <= offset:
             return b""
-        if end > len(self._head):
+        if end > len(self.head):
             raise Unreadable(self._place, OSError(0, "only its first bytes were kept"))
-        return self._head[offset:end]
+        return self.head[offset:end]
 
 
 class _Again:
     """A file whose bytes are streamed from its layer again when they are asked for, and kept then."""
 
-    def __init__(self, reopen: Callable[[], _Reader], offset: int, size: int, place: str) -> None:
+    def __init__(self, reopen: Callable[[], Reader], offset: int, size: int, place: str) -> None:
         self._reopen = reopen
         self._offset = offset
         self._place = place
@@ -255,9 +159,9 @@ class _Again:
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`. Raises Unreadable."""
         if self._data is None:
-            stream = _Exact(self._reopen())
+            stream = Exact(self._reopen())
             left = self._offset
-            while left > 0 and (skipped := stream.read(min(left, _CHUNK))):
+            while left > 0 and (skipped := stream.read(min(left, CHUNK))):
                 left -= len(skipped)
             self._data = stream.read(self.size)
             if len(self._data) != self.size:
@@ -266,32 +170,36 @@ class _Again:
 
 
 class Collector:
-    """Applies layers in order, and reads what passes."""
+    """Applies layers in order, and reads what passes; `hashes` are the digests of every file, by hashlib's names."""
 
-    def __init__(self, name: str, open_blob: OpenBlob, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, name: str, open_blob: OpenBlob, *, hashes: Sequence[str] = (), max_bytes: int = MAX_BYTES
+    ) -> None:
         self._builder = TreeBuilder(name)
         self._open = open_blob
         self._kept = _Kept()
-        self._facts: dict[int, tuple[Blob, Facts, str]] = {}
+        self._hashes = tuple(hashes)
+        self._pool = _Pool(tuple(dict.fromkeys(("sha256", *hashes))))
+        self._seen: dict[int, Seen] = {}
         self._layers: list[LayerRead] = []
         self._left = max_bytes
 
     def add(self, digest: str) -> LayerRead:
         """Apply the layer blob `digest`. Raises LayerInvalid or ScanFailed where it cannot be read to its end."""
         place = f"layer {digest[:19]}"
-        packed = _Counting(_Pieces(self._open(digest)), lambda: 1 << 62, place)
-        plain = _Counting(_plain(packed, _Exact(packed).read(4), place), self._limit(packed), place)
-        self._builder.add_stream(_Exact(plain), place, self._content(digest))  # type: ignore[arg-type]
-        while plain.read(_CHUNK):
+        packed = Counting(Pieces(self._open(digest)), lambda: 1 << 62, place)
+        expanded = Counting(plain(packed, Exact(packed).read(4), place), self._limit(packed), place)
+        self._builder.add_stream(Exact(expanded), place, self._content(digest))  # type: ignore[arg-type]
+        while expanded.read(CHUNK):
             pass  # what follows the end marker belongs to both digests
-        while packed.read(_CHUNK):
+        while packed.read(CHUNK):
             pass
-        self._left -= plain.count
-        read = LayerRead(digest=packed.digest, diff_id=plain.digest, size=packed.count, plain_size=plain.count)
+        self._left -= expanded.count
+        read = LayerRead(digest=packed.digest, diff_id=expanded.digest, size=packed.count, plain_size=expanded.count)
         self._layers.append(read)
         return read
 
-    def _limit(self, packed: _Counting) -> Callable[[], int]:
+    def _limit(self, packed: Counting) -> Callable[[], int]:
         return lambda: min(self._left, RATIO * packed.count + (1 << 20))
 
     def _content(self, digest: str) -> Content:
@@ -301,37 +209,70 @@ class Collector:
             if stream is None:
                 return BytesBlob(b"")
             head = stream.read(min(member.size, HEAD))
-            if not head.startswith(_ELF) and member.size > SMALL and not member.name.endswith("ld.so.cache"):
-                return _Head(head, member.size, place)
+            if not self._whole(member, head):
+                return self._passing(_Head(head, member.size, place), stream)
             data = head + stream.read(member.size - len(head))
             if len(data) != member.size:
                 raise errors.LayerInvalid(
                     f"{place}: got {len(data)} bytes, expected {member.size}", fix="build or fetch the image again"
                 )
             blob = self._kept.take(data) or _Again(self._reopener(digest), member.offset_data, member.size, place)
-            if head.startswith(_ELF):
-                self._facts[id(blob)] = (blob, elf.facts_of_bytes(data), hashlib.sha256(data).hexdigest())
+            self._look(blob, data)
             return blob
 
         return content
 
-    def _reopener(self, digest: str) -> Callable[[], _Reader]:
-        def reopen() -> _Reader:
-            counting = _Counting(_Pieces(self._open(digest)), lambda: 1 << 62, digest)
-            return _plain(counting, _Exact(counting).read(4), digest)
+    def _whole(self, member: tarfile.TarInfo, head: bytes) -> bool:
+        """Whether more of a file is needed than its digests and its first bytes."""
+        if member.size <= SMALL or head.startswith(_ELF) or member.name.endswith("ld.so.cache"):
+            return True
+        return bool(self._hashes) and (head.startswith(_OTHERS) or inventory.is_database(member.name))
+
+    def _look(self, blob: Blob, data: bytes) -> None:
+        if not self._hashes and not data.startswith(_ELF):
+            return
+        facts = elf.facts_of_bytes(data) if data.startswith((_ELF, *_OTHERS)) else None
+        seen = self._seen[id(blob)] = Seen(blob, data.startswith(_ELF), facts)
+        self._pool.add(seen, data)
+
+    def _passing(self, blob: _Head, stream: IO[bytes]) -> Blob:
+        """A large file of which only the first bytes are kept."""
+        if self._hashes:
+            found = {name: hashlib.new(name, blob.head, usedforsecurity=False) for name in self._hashes}
+            while piece := stream.read(CHUNK):
+                for each in found.values():
+                    each.update(piece)
+            digests = {name: each.hexdigest() for name, each in found.items()}
+            self._seen[id(blob)] = Seen(blob, digests=digests)
+        return blob
+
+    def _reopener(self, digest: str) -> Callable[[], Reader]:
+        def reopen() -> Reader:
+            counting = Counting(Pieces(self._open(digest)), lambda: 1 << 62, digest)
+            return plain(counting, Exact(counting).read(4), digest)
 
         return reopen
 
     def contents(self) -> Contents:
         """The root file system as it stands now."""
+        self._pool.flush()
         root = self._builder.root()
-        programs = tuple(
-            Program(path=path, facts=found[1], sha256=found[2], mode=inode.mode)
+        files = [
+            (path, inode, found)
             for path, inode in _files(root.top, "")
-            if (found := self._facts.get(id(inode.content))) is not None
+            if (found := self._seen.get(id(inode.content))) is not None
+        ]
+        programs = tuple(
+            Program(path=path, facts=found.facts, sha256=found.digests["sha256"], mode=inode.mode)
+            for path, inode, found in files
+            if found.facts is not None and found.elf
         )
         return Contents(
-            root=root, programs=programs, layers=tuple(self._layers), problems=tuple(self._builder.problems)
+            root=root,
+            programs=programs,
+            layers=tuple(self._layers),
+            problems=tuple(self._builder.problems),
+            seen={inode.key: found for _, inode, found in files},
         )
 
 
@@ -348,7 +289,11 @@ def _files(directory: Inode, above: str) -> Iterator[tuple[str, Inode]]:
 
 def in_container(root: TreeRoot) -> TreeRoot:
     """The root as a container sees it: engines bind-mount the files of name resolution over what the image has."""
-    builder = TreeBuilder(root.name, root.top)
+    etc = (root.top.children or {}).get("etc")
+    children = dict(root.top.children or {})
+    if etc is not None and etc.children is not None:
+        children["etc"] = replace(etc, children=dict(etc.children))
+    builder = TreeBuilder(root.name, replace(root.top, children=children))  # the image's own tree stays as it is
     for name in ("hostname", "hosts", "resolv.conf"):
         builder.put(f"/etc/{name}", b"", mode=0o644)
     return builder.root()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildmatrix import errors
 from buildmatrix.dist import canonical
-from buildmatrix.images import layer
+from buildmatrix.images import attested, layer
 from buildmatrix.images.document import Identity
 from buildmatrix.images.layer import Entry, entries_of
 from buildmatrix.imagespec import ImageSpec, platform_of
@@ -125,6 +125,7 @@ class Inputs:
             "identity": identity,
             "artifacts": {cell.id: self.digests[cell.id] for _, cells in self.cells() for cell in cells},
             "common": shared,
+            "documents": attested.decides(self.matrix),
             **({"recipe": dict(self.recipe)} if self.recipe else {}),
         }
         return hashlib.sha256(canonical(value)).hexdigest()

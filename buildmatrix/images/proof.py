@@ -67,11 +67,15 @@ class Proven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an image must be. `digests` are the SHA-256 of the artifacts in dist/ by cell id."""
+    """What an image must be. `digests` are the SHA-256 of the artifacts in dist/ by cell id.
+
+    `hashes` are digests that every file is to be read with, for the bills of materials.
+    """
 
     spec: ImageSpec
     matrix: Matrix
     digests: Mapping[str, str]
+    hashes: tuple[str, ...] = ()
 
     @property
     def cells(self) -> dict[str, tuple[Cell, ...]]:
@@ -195,7 +199,9 @@ class _Platform:
             )
         config = parse_json(self.source.read(manifest.config), f"{self.label}: config")
         layers = {layer.digest: layer for layer in manifest.layers}
-        collector = Collector(self.label, lambda digest: self.source.blob(layers[digest]).open(0))
+        collector = Collector(
+            self.label, lambda digest: self.source.blob(layers[digest]).open(0), hashes=self.plan.hashes
+        )  # fmt: skip
         findings = [*self._config(config, manifest)]
         for layer, diff_id in zip(manifest.layers, _diff_ids(config), strict=False):
             read = collector.add(layer.digest)

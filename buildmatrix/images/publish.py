@@ -1,6 +1,7 @@
 """Publishes a proven image: by digest, pulled back and proven again, signed, and only then tagged.
 
-    check the tags → push blobs, images, index by digest → read all of it back → prove → sign → tags
+    check the tags → push blobs, images, index by digest → read all of it back → prove, and hold what is said
+    about it to those bytes → sign and attest → tags
 
 Until the last step nobody sees anything: what has no tag is found only by who knows the digest. Where any
 step fails, no tag is moved.
@@ -9,11 +10,13 @@ step fails, no tag is moved.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildmatrix import errors
+from buildmatrix.dist import Dist
 from buildmatrix.finding import Finding, Severity
-from buildmatrix.images import proof, tags
+from buildmatrix.images import attested, proof, tags
+from buildmatrix.images.record import layout_path
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.oci import copy
 from buildmatrix.oci import platform as platforms
@@ -21,18 +24,25 @@ from buildmatrix.oci.content import Descriptor, Document
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.platform import Platform
 from buildmatrix.oci.registry import Repository
+from buildmatrix.signing.registry import Subject
 
-Sign = Callable[[Repository, Descriptor, tuple[Descriptor, ...]], None]
-"""Signs an index and each of its children in a repository, and verifies the signatures there."""
+Sign = Callable[[Repository, tuple[Subject, ...]], None]
+"""Signs an index and each of its children in a repository, attests what is said of them, and verifies all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """One image to publish. `version`, `revision` and `created` fill the placeholders of its tags."""
+    """One image to publish.
+
+    `version`, `revision` and `created` fill the placeholders of its tags. `base_digest` and `recipe` are those of
+    the image's record.
+    """
 
     spec: ImageSpec
     plan: proof.Plan
-    layout: Layout
+    dist: Dist
+    base_digest: str
+    recipe: tuple[tuple[str, str], ...]
     repository: Repository
     version: str
     revision: str
@@ -40,6 +50,25 @@ class Push:
     threads: int
     sign: Sign | None
     told: Callable[[str], None]
+
+    @property
+    def layout(self) -> Layout:
+        """Where it was built."""
+        return Layout(layout_path(self.dist, self.spec.name))
+
+    @property
+    def basis(self) -> attested.Basis:
+        """What its documents must follow from."""
+        return attested.Basis(
+            spec=self.spec,
+            matrix=self.plan.matrix,
+            digests=self.plan.digests,
+            version=self.version,
+            revision=self.revision,
+            created=self.created,
+            base_digest=self.base_digest,
+            recipe=self.recipe,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +84,11 @@ class Pushed:
     @property
     def failed(self) -> bool:
         """Whether no tag was moved."""
-        return any(item.severity is Severity.ERROR for item in self.findings)
+        return _failed(self.findings)
+
+
+def _failed(findings: tuple[Finding, ...]) -> bool:
+    return any(item.severity is Severity.ERROR for item in findings)
 
 
 def push(job: Push) -> Pushed:
@@ -70,14 +103,20 @@ def push(job: Push) -> Pushed:
     copied = copy.copy(job.layout, job.repository, top.digest, threads=job.threads)
     # Beyond here the registry has every byte, under digests alone.
     job.told("reading it back")
-    _, findings = proof.prove(job.plan, job.repository, index.descriptor)
-    if any(item.severity is Severity.ERROR for item in findings):
+    whole = replace(job.plan, hashes=attested.hashes(job.plan.matrix))
+    proven, findings = proof.prove(whole, job.repository, index.descriptor)
+    if _failed(findings):
         return Pushed(index=index.descriptor, moved=copied.moved, tags=(), findings=findings)
-    # Beyond here what the registry gives out is what was proven.
+    names = attested.names(job.plan.matrix, attested.platforms(job.plan.matrix, job.spec))
+    said = attested.read(job.dist, job.spec, names)
+    findings += tuple(attested.differing(job.basis, index.descriptor, proven, said))
+    if _failed(findings):
+        return Pushed(index=index.descriptor, moved=copied.moved, tags=(), findings=findings)
+    # Beyond here what the registry gives out is what was proven, and what is said about it is true.
     if job.sign is not None:
         job.told("signing")
-        job.sign(job.repository, index.descriptor, tuple(document.descriptor for document in documents.values()))
-    # Beyond here every signature is in the registry and was verified there.
+        job.sign(job.repository, attested.subjects(job.basis, index.descriptor, proven, said))
+    # Beyond here every signature and attestation is in the registry and was verified there.
     tags.apply(job.repository, moves, job.told)
     set_to = tuple((tag.name, document.digest) for tag, document in pairs)
     return Pushed(index=index.descriptor, moved=copied.moved, tags=set_to, findings=findings)

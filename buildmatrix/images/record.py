@@ -1,4 +1,4 @@
-"""What building an image left behind: dist/images/NAME.json beside the layout."""
+"""What building an image left behind: dist/images/NAME.json beside the layout, and NAME.documents/."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from buildmatrix import errors
+from buildmatrix.artifact import Document
 from buildmatrix.dist import Dist, canonical
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "images"
+DOCUMENTS = ".documents"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """One image: the digest of its inputs, of its index, and of each platform's manifest by platform."""
+    """One image: the digest of its inputs, of its index, and of each platform's manifest by platform.
+
+    `recipe` has the digests of what a Dockerfile was built from, `documents` what is said about the image.
+    """
 
     name: str
     engine: str
@@ -27,6 +32,10 @@ class ImageRecord:
     created: int
     index: str
     platforms: tuple[tuple[str, str], ...]
+    recipe: tuple[tuple[str, str], ...]
+    documents: tuple[Document, ...]
+    complete: bool
+    """Whether the bills of materials could tell everything."""
 
 
 def layout_path(dist: Dist, name: str) -> Path:
@@ -39,10 +48,17 @@ def record_path(dist: Dist, name: str) -> Path:
     return dist.root / FOLDER / f"{name}.json"
 
 
+def documents_path(dist: Dist, name: str) -> Path:
+    """The folder of an image's SBOMs and provenance."""
+    return dist.root / FOLDER / f"{name}{DOCUMENTS}"
+
+
 def encode(record: ImageRecord) -> bytes:
     """A record as the bytes of its file."""
     value: dict[str, Any] = {name: getattr(record, name) for name in record.__slots__}
-    return canonical({**value, "schema": SCHEMA, "platforms": dict(record.platforms)})
+    tables = {"platforms": dict(record.platforms), "recipe": dict(record.recipe)}
+    listed = [{name: getattr(item, name) for name in item.__slots__} for item in record.documents]
+    return canonical({**value, "schema": SCHEMA, **tables, "documents": listed})
 
 
 def write(dist: Dist, record: ImageRecord) -> None:
@@ -68,8 +84,9 @@ def read(dist: Dist, name: str) -> ImageRecord | None:
         value = json.loads(data)
         if value.pop("schema") != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA}")
-        pairs = value.pop("platforms")
-        record = ImageRecord(**value, platforms=tuple(sorted(pairs.items())))
+        tables: dict[str, Any] = {name: tuple(sorted(value.pop(name).items())) for name in ("platforms", "recipe")}
+        listed = tuple(Document(**item) for item in value.pop("documents"))
+        record = ImageRecord(**value, **tables, documents=listed)
         if encode(record) != data:
             raise ValueError("it is not in the form in which records are written")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -36,15 +36,26 @@ class Tree:
     packages: tuple[Package, ...]
     release: Mapping[str, str]
     complete: bool
+    version: str = ""
+    purl: str = ""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """The real version of each Go main module that was built here, by its path: its build info says `(devel)`."""
 
 
 def bill(tree: Tree, tools: tuple[Tool, ...], epoch: int | None) -> Bill:
     """The Bill of a tree: every file, every package with its files, every Go module in a Go binary."""
-    subject = Component(ref=f"tree:{tree.name}", kind=tree.kind, name=tree.name, hashes=tree.hashes)
+    subject = Component(
+        ref=tree.purl or f"tree:{tree.name}",
+        kind=tree.kind,
+        name=tree.name,
+        version=tree.version,
+        purl=tree.purl,
+        hashes=tree.hashes,
+    )
     files = {item.path: _file(item) for item in tree.files}
     system = _system(tree.release)
     packages = {item: _package(item, tree.release) for item in tree.packages}
-    modules, uses = _modules(tree.files, files)
+    modules, uses = _modules(tree.files, files, tree.own)
     contains = _contents(packages, files, tree.links)
     owned = {ref for _, targets in contains for ref in targets}
     loose = [item.ref for item in files.values() if item.ref not in owned]
@@ -151,7 +162,7 @@ def _normal(path: str) -> str:
 
 
 def _modules(
-    found: Iterable[File], files: Mapping[str, Component]
+    found: Iterable[File], files: Mapping[str, Component], own: Mapping[str, str]
 ) -> tuple[dict[str, Component], list[tuple[str, tuple[str, ...]]]]:
     """Every Go module in any binary, once, and which file uses which."""
     modules: dict[str, Component] = {}
@@ -160,20 +171,23 @@ def _modules(
         if item.facts is None or item.facts.go is None:
             continue
         refs = []
-        for component in _linked(item.facts):
+        for component in _linked(item.facts, own):
             modules.setdefault(component.ref, component)
             refs.append(component.ref)
         uses.append((files[item.path].ref, tuple(refs)))
     return modules, uses
 
 
-def _linked(facts: Facts) -> Iterator[Component]:
+def _linked(facts: Facts, own: Mapping[str, str]) -> Iterator[Component]:
     info = facts.go
     if info is None:
         return
     if info.main is not None:
-        url = purl.golang(info.main.path, info.main.version)
-        yield Component(ref=url, kind="library", name=info.main.path, version=info.main.version, purl=url)
+        path, version = info.main.path, info.main.version
+        if version in ("", "(devel)"):
+            version = own.get(path, version)
+        url = purl.golang(path, version)
+        yield Component(ref=url, kind="library", name=path, version=version, purl=url)
     if (standard := golang.standard_library(info.version)) is not None:
         yield standard
     yield from (golang.component_of(item, Learnt()) for item in info.modules)
