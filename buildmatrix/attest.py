@@ -71,7 +71,10 @@ def intact(dist: Dist, cell: str, documents: tuple[Document, ...], expected: tup
     if tuple(item.name for item in documents) != expected:
         return False
     try:
-        return all(document(item.name, (dist.folder(cell) / item.name).read_bytes()) == item for item in documents)
+        paths = [dist.folder(cell) / item.name for item in documents]
+        return not any(path.is_symlink() for path in paths) and all(
+            document(path.name, path.read_bytes()) == item for path, item in zip(paths, documents, strict=True)
+        )
     except OSError:
         return False
 

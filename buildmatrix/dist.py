@@ -118,9 +118,9 @@ class Dist:
         return final
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write one file atomically and durably; a file that already holds `data` is left alone."""
+        """Write one file atomically and durably; a file that already holds `data` is left alone, a link is not."""
         with contextlib.suppress(OSError):
-            if path.read_bytes() == data:
+            if not path.is_symlink() and path.read_bytes() == data:
                 return
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         with _explained(path):

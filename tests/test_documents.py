@@ -174,6 +174,8 @@ def test_a_link_in_a_documents_place_is_none(hello: Project, name: str, tmp_path
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert f"BM711 hello_amd64: {name} missing, or not a regular file" in verify(hello)
+    assert hello.run("build").returncode == 0
+    assert not path.is_symlink(), "what verify refuses, build mends"
 
 
 @pytest.mark.parametrize("name", NAMES)

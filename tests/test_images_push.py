@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from buildmatrix import errors
-from buildmatrix.images import publish, tags
+from buildmatrix.images import publish, record, tags
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.oci.http import Access
 from buildmatrix.oci.platform import parse
@@ -37,15 +37,16 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def push(lab: Lab, server: RegistryServer, sign: publish.Sign | None = None) -> publish.Pushed:
-    matrix = lab.matrix
+    matrix, kept = lab.matrix, record.read(lab.dist, "app")
+    assert kept is not None
     with Registry(server.host, access=QUICK) as registry:
         return publish.push(
             publish.Push(
                 spec=matrix.images[0],
                 plan=lab.plan(),
                 dist=lab.dist,
-                base_digest="",
-                recipe=(),
+                base_digest=kept.base_digest,
+                recipe=kept.recipe,
                 repository=registry.repository("team/app"),
                 version=lab.version,
                 revision="0123456789abcdef",

@@ -138,6 +138,22 @@ def test_an_annotation_that_lies_about_the_predicate(
     assert rules(repository, (child,)) == {child.digest: {"BM749"}}
 
 
+@pytest.mark.parametrize("form", ["legacy", "bundle"])
+def test_an_attestation_in_one_form_alone(
+    repository: MemoryRepository, subjects: tuple[Subject, ...], form: str
+) -> None:
+    sign(repository, subjects)
+    child = subjects[1]
+    if form == "bundle":
+        del repository.manifests[registry.tag_of(child.digest, "att")]
+    for item in repository.referrers(child.digest) if form == "legacy" else ():
+        manifest = json.loads(repository.manifests[item["digest"]].data)
+        if manifest["annotations"][registry.BUNDLE_PREDICATE] == statement.CYCLONEDX:
+            del repository.manifests[item["digest"]]
+    assert rules(repository, (child,)) == {child.digest: {"BM730"}}
+    assert rules(repository, (child,), forms=(form,)) == {}
+
+
 def test_the_signature_of_another_image(repository: MemoryRepository, subjects: tuple[Subject, ...]) -> None:
     sign(repository, subjects)
     one, two = subjects[1].digest, subjects[2].digest
@@ -151,7 +167,7 @@ def test_the_attestations_of_two_architectures_swapped(
     sign(repository, subjects)
     one, two = (registry.tag_of(item.digest, "att") for item in subjects[1:])
     repository.manifests[one], repository.manifests[two] = repository.manifests[two], repository.manifests[one]
-    assert rules(repository, subjects) == {item.digest: {"BM745"} for item in subjects[1:]}
+    assert rules(repository, subjects) == {item.digest: {"BM745", "BM730"} for item in subjects[1:]}
 
 
 def test_an_outdated_attestation_that_is_still_there(

@@ -31,7 +31,8 @@ class _Seen:
     """What good signatures and statements were found for one digest."""
 
     signatures: dict[str, list[Identity]] = field(default_factory=lambda: {form: [] for form in FORMS})
-    statements: list[Statement] = field(default_factory=list)
+    statements: list[tuple[str, Statement]] = field(default_factory=list)
+    """Each with the form in which it was found."""
 
 
 def verify_image(
@@ -39,7 +40,7 @@ def verify_image(
 ) -> tuple[Finding, ...]:
     """What is wrong with the signatures of an index and its children; nothing where all is well.
 
-    Each digest needs a signature in each of `forms` and each attestation of its Subject, with that predicate (None:
+    Each digest needs, in each of `forms`, a signature and each attestation of its Subject, with that predicate (None:
     with any). A finding's cell is the digest. What the registry client raises passes through.
     """
     found: list[Finding] = []
@@ -65,20 +66,22 @@ def _missing(item: Subject, seen: _Seen, forms: tuple[str, ...]) -> Iterator[Fin
             why="tools look for one form only, and a signed index says nothing of its children",
             fix="sign the index and every child again",
         )
-    for kind in {said.predicate_type for said in item.attestations}:
-        if not any(said.predicate_type == kind for said in seen.statements):
+    for kind in sorted({said.predicate_type for said in item.attestations}):
+        have = {form for form, said in seen.statements if said.predicate_type == kind}
+        if absent := [form for form in forms if form not in have]:
             yield Finding(
                 rule="BM730",
                 cell=item.digest,
-                what=f"got no good attestation of type {kind}, expected one",
-                why="it was removed, or never made",
+                what=f"got no good attestation of type {kind} in the form {' and '.join(absent)}, "
+                f"expected {' and '.join(forms)}",
+                why="it was removed, or never made; tools look for one form only",
                 fix="sign the image again with its attestations",
             )
 
 
 def _differing(item: Subject, seen: _Seen) -> Iterator[Finding]:
     for wanted in item.attestations:
-        for said in seen.statements:
+        for _, said in seen.statements:
             if said.predicate_type != wanted.predicate_type or wanted.predicate is None:
                 continue
             if strict.encode(said.predicate) != strict.encode(wanted.predicate):
@@ -147,7 +150,7 @@ class _Examined:
         envelope = bundle.decode_envelope(self.blob(layer, what), what)
         annotations = _annotations(layer, what)
         found = Bundle(material=_material(annotations, what), content=envelope)
-        self.statement(found, envelope, what)
+        self.statement(found, envelope, LEGACY, what)
 
     def referrer(self, reference: str) -> None:
         """A manifest that refers to the digest."""
@@ -173,11 +176,11 @@ class _Examined:
                 why="only the statement says what the signature is meant for",
                 fix="sign the image with buildmatrix, or with cosign 3",
             )
-        said, signer = self.statement(found, found.content, what)
+        said, signer = self.statement(found, found.content, BUNDLE, what)
         if said.predicate_type == statement.IMAGE:
             self.seen.signatures[BUNDLE].append(signer)
 
-    def statement(self, found: Bundle, envelope: Envelope, what: str) -> tuple[Statement, Identity]:
+    def statement(self, found: Bundle, envelope: Envelope, form: str, what: str) -> tuple[Statement, Identity]:
         """The statement of a good envelope about this digest, and who signed it."""
         said = statement.decode(envelope.payload, what)
         sha256 = hashlib.sha256(statement.pae(envelope.payload_type, envelope.payload)).digest()
@@ -190,7 +193,7 @@ class _Examined:
                 fix="sign every image again with its own attestations",
             )
         if said.predicate_type != statement.IMAGE:
-            self.seen.statements.append(said)
+            self.seen.statements.append((form, said))
         return said, signer
 
     def blob(self, layer: dict[str, Any], what: str) -> bytes:
