@@ -46,6 +46,10 @@ class Resolved:
     timeout: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """The caller's environment, for programs that find things by it."""
+    cold: bool = False
+    """Whether a cluster must use nothing of earlier builds, as `repro` wants it."""
+    root: Path | None = None
+    """The folder that builders' certificates are relative to, where that is not the matrix's."""
 
 
 def inputs_of(planned: PlannedCell, plan: Plan, resolved: Resolved) -> Inputs:

@@ -29,6 +29,9 @@ from buildmatrix.process import Completed, Watcher
 _OWN = "/buildmatrix"
 """Where the container has what this machine has elsewhere: caches and the module proxy."""
 
+_CACHES = tuple(f"type=cache,id=buildmatrix-{name},target={_OWN}/{name}" for name in ("gocache", "mod", "zig"))
+"""Mounts that BuildKit keeps from one build to the next; a cold build has plain folders in their place."""
+
 _LISTED = (
     "{{with .Module}}{{if not .Main}}{{with .Replace}}{{.Path}} {{.Version}}{{else}}{{.Path}} {{.Version}}{{end}}"
     "{{end}}{{end}}"
@@ -48,6 +51,10 @@ class Job:
     runner: Watcher
     environment: Mapping[str, str]
     timeout: float | None
+    cold: bool = False
+    """From nothing: neither caches nor layers of earlier builds are used."""
+    root: Path | None = None
+    """The folder that builders' certificates are relative to, where that is not the matrix's."""
 
     @property
     def goroot(self) -> Path:
@@ -78,11 +85,11 @@ def build(job: Job) -> Path:
     folder = job.dist.partial(cell).resolve()
     try:
         _portable(job)
-        builder = builders.ensure(tool, spec, job.plan.matrix.root)
+        builder = builders.ensure(tool, spec, job.root or job.plan.matrix.root)
         builders.reached(tool, builder, folder)
         _stage(job, folder)
         baked = Bake(
-            targets=(_target(job, folder, cache_of(spec.cache, cell)),),
+            targets=(_target(job, folder, cache_of("" if job.cold else spec.cache, cell)),),
             folder=folder,
             readable=(job.goroot, *_compiler(job)),
         )
@@ -190,6 +197,7 @@ def _target(job: Job, folder: Path, cache: tuple[str, str]) -> Target:
         output=f"type=local,dest={folder / 'out'}",
         cache_from=cache[0],
         cache_to=cache[1],
+        no_cache=job.cold,
     )
 
 
@@ -218,7 +226,7 @@ def dockerfile(job: Job) -> str:
         f"type=bind,from=goroot,target={job.goroot}",
         *(f"type=bind,from=compiler,target={path}" for path in _compiler(job)),
         f"type=bind,from=proxy,target={_OWN}/proxy",
-        *(f"type=cache,id=buildmatrix-{name},target={_OWN}/{name}" for name in ("gocache", "mod", "zig")),
+        *(() if job.cold else _CACHES),
         f"type=tmpfs,target={_OWN}/scratch",
     ]
     rows = [

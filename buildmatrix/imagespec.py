@@ -23,6 +23,23 @@ PLACEHOLDERS = ("version", "machine", "timestamp", "commit")
 """What may stand in braces in a tag."""
 
 
+_DOCKERFILE = {
+    "entrypoint": "ENTRYPOINT",
+    "cmd": "CMD",
+    "env": "ENV",
+    "ports": "EXPOSE",
+    "files": "COPY",
+    "ca-certificates": "COPY",
+    "zoneinfo": "COPY",
+    "health-check": "HEALTHCHECK",
+    "health-interval": "HEALTHCHECK --interval",
+}
+"""Settings that the direct engine carries out, and the instruction that says the same in a Dockerfile."""
+
+_BUILDX = ("context", "build-args", "emulation")
+"""Settings that only a Dockerfile's build has a use for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSpec:
     """One table [images.NAME]: `targets` are the names of the targets that become platforms, in file order.
@@ -79,6 +96,8 @@ def read(
             continue  # the reader has told
         targets = _selected(values, cells)
         wrong = list(_problems(f"images.{name}", values, targets, cells))
+        wrong += _unheeded(f"images.{name}", given, _engine(values))
+        wrong += _collisions(name, raw)
         wrong += _builder(f"images.{name}", values, targets, builders)
         problems += wrong
         if not wrong:
@@ -123,6 +142,34 @@ def _problems(
         yield Problem(
             key=f"{path}.engine", got="'direct'", expected="'buildx' or 'auto': only buildx runs a Dockerfile"
         )
+
+
+def _unheeded(path: str, given: dict[str, Any], engine: str) -> Iterator[Problem]:
+    """A setting that the engine would pass over in silence is a mistake."""
+    defaults = {key.name: key.default for key in schema.IMAGE}
+    for key in (*_DOCKERFILE, *_BUILDX):
+        heeded = (key in _BUILDX) == (engine == "buildx")
+        if heeded or given.get(key, defaults[key]) == defaults[key]:
+            continue
+        yield Problem(
+            key=f"{path}.{key}",
+            got=f"{given[key]!r}, which the {engine} engine has no use for",
+            expected="nothing: the Dockerfile decides it" if key in _DOCKERFILE else "nothing: no Dockerfile is run",
+            hint=f"write {_DOCKERFILE[key]} in the Dockerfile"
+            if key in _DOCKERFILE
+            else f"remove it, or name a {path}.dockerfile",
+        )
+
+
+def _collisions(name: str, raw: dict[str, Any]) -> Iterator[Problem]:
+    """dist/images/ has NAME, NAME.json and NAME.documents of each image: no image may be called like one of them."""
+    for suffix in (".json", ".documents"):
+        if name.endswith(suffix) and name.removesuffix(suffix) in raw:
+            yield Problem(
+                key=f"images.{name}",
+                got=f"the name of what images.{name.removesuffix(suffix)} writes",
+                expected="another name",
+            )
 
 
 def _builder(

@@ -411,6 +411,9 @@ def _named(
 def _binaries(reader: _Reader, document: dict[str, Any]) -> tuple[Binary, ...]:
     raw = _named(reader, document, "binaries", schema.BINARY, schema.BINARY_NAME)
     for name, values in raw.items():
+        if schema.DOCUMENT_NAME.fullmatch(name):
+            hint = "one would overwrite the other, and be signed in its place"
+            reader.add(f"binaries.{name}", name, "another name: a file that is written beside artifacts has it", hint)
         package = values.get("package", ".")
         if ".." in PurePosixPath(package).parts:
             reader.add(f"binaries.{name}.package", package, "a path inside the module, without ..")

@@ -1,5 +1,6 @@
 """Builds every cell twice, in two folders and with two Go caches, and compares every byte.
 
+Where cells are built on a cluster, both builds run there, from nothing: without caches and layers of earlier ones.
 The copies lie at paths of different length, so that a path that leaks into a binary also moves what
 comes after it. Where two files differ, the first differing section is named.
 """
@@ -55,6 +56,14 @@ def run(repro: Repro) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
+def where(made: plan.Plan) -> str:
+    """What was compared, in one line."""
+    go = made.matrix.go
+    if go.engine == "buildkit":
+        return f"compared: two builds on builder {go.builder}, from different folders, without any cache"
+    return "compared: two builds on this machine, in different folders, with an empty Go cache each"
+
+
 def _copy_root(repro: Repro, name: str) -> Path:
     return repro.scratch / name
 
@@ -77,10 +86,9 @@ def _build(repro: Repro, name: str) -> tuple[Outcome, ...]:
         cores=repro.host.cores,
         memory=repro.host.memory,
     )
+    resolved = replace(repro.resolved, cold=True, root=repro.plan.matrix.root)
     return pipeline.run(
-        pipeline.Build(
-            plan=made, resolved=repro.resolved, dist=Dist(dist), runner=repro.runner, listener=repro.listener
-        )
+        pipeline.Build(plan=made, resolved=resolved, dist=Dist(dist), runner=repro.runner, listener=repro.listener)
     )
 
 

@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 BINARY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+DOCUMENT_NAME = re.compile(r"(?i).*\.(json|sigstore)|sha(256|512)sums(\..*)?|checksums\.txt|effective\.toml")
+"""What the files beside an artifact are called: record, SBOMs, provenance, signatures, lists of digests."""
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_~-]{0,127}")
 FLOOR = re.compile(r"2\.[0-9]{1,2}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -102,6 +102,8 @@ def build(run: CellRun) -> None:
                 runner=run.runner,
                 environment=run.resolved.environment,
                 timeout=run.resolved.timeout,
+                cold=run.resolved.cold,
+                root=run.resolved.root,
             )
         )
     else:

@@ -15,9 +15,10 @@ import pytest
 
 from buildmatrix import errors
 from buildmatrix.builderspec import BuilderSpec, cache_of
-from buildmatrix.buildx import bake, builders, program, run
+from buildmatrix.buildx import bake, builders, probe, program, run
 from buildmatrix.buildx.bake import Target
 from buildmatrix.buildx.builders import Builder
+from buildmatrix.buildx.probe import Answer
 from buildmatrix.buildx.program import Buildx
 from buildmatrix.buildx.progress import Progress, Step
 from buildmatrix.errors import EngineFailed, MatrixError
@@ -166,6 +167,15 @@ def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
     assert runner.calls == []
 
 
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer]:
+    """No connection to the addresses of these tests; what a node answers is taken from here."""
+    answers: dict[str, Answer] = {}
+    monkeypatch.setattr(probe, "ask", lambda endpoint, *_: answers.get(endpoint, Answer(words="no route")))
+    return answers
+
+
+@pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("status", ["inactive", "stopped", "error", ""])
 def test_a_silent_node_is_named_with_its_platform(tmp_path: Path, status: str) -> None:
     runner = Recorded(answers={"ls": answer(stdout=listing("bm", amd64="running", arm64=status))})
@@ -175,6 +185,22 @@ def test_a_silent_node_is_named_with_its_platform(tmp_path: Path, status: str) -
     assert "tcp://10.0.0.2:1234 for linux/arm64" in caught.value.what and "10.0.0.1" not in caught.value.what
 
 
+def test_a_refused_certificate_reads_differently(tmp_path: Path, unasked: dict[str, Answer]) -> None:
+    unasked[NODES[1][1]] = Answer(words="it refuses our certificate: unknown ca", refused=True)
+    runner = Recorded(answers={"ls": answer(stdout=listing("bm", amd64="running", arm64="inactive"))})
+    builder = Builder(name="bm", config=tmp_path, spec=spec())
+    with pytest.raises(EngineFailed) as caught:
+        builders.reached(tool(tmp_path, runner), builder, tmp_path)
+    assert "certificate refused at tcp://10.0.0.2:1234 for linux/arm64" in caught.value.what
+    assert "no answer" not in caught.value.what and "start BuildKit" not in caught.value.fix
+    runner = Recorded(answers={"ls": answer(stdout=listing("bm", amd64="inactive", arm64="inactive"))})
+    with pytest.raises(EngineFailed) as caught:
+        builders.reached(tool(tmp_path, runner), builder, tmp_path)
+    assert "no answer from tcp://10.0.0.1:1234 for linux/amd64 (no route)" in caught.value.what
+    assert "correct cacert" in caught.value.fix and "start BuildKit" in caught.value.fix
+
+
+@pytest.mark.usefixtures("unasked")
 def test_nodes_of_which_nothing_is_said_are_silent(tmp_path: Path) -> None:
     builder = Builder(name="bm", config=tmp_path, spec=spec())
     with pytest.raises(EngineFailed, match=r"10\.0\.0\.1:1234 for linux/amd64 .*10\.0\.0\.2:1234 for linux/arm64"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from buildmatrix import errors, gocluster, plan
+from buildmatrix.buildx import bake
 from buildmatrix.dist import Dist
 from buildmatrix.errors import MatrixError
 from buildmatrix.process import Completed
@@ -44,6 +46,16 @@ def job(root: Path, compiler: CCompiler | None = None, runner: Any = None, **set
         planned=made.cells[0], plan=made, dist=Dist(root / "dist"), runner=runner or Recorded(), environment={},
         timeout=None,
     )  # fmt: skip
+
+
+def test_a_cold_build_keeps_nothing(tmp_path: Path) -> None:
+    """What `repro` compares is made from nothing, or the second build would be the first one's cache."""
+    warm = job(tmp_path)
+    assert gocluster.dockerfile(warm).count("type=cache") == 3
+    cold = replace(warm, cold=True)
+    assert "type=cache" not in gocluster.dockerfile(cold)
+    assert "no-cache" not in bake.document((gocluster._target(warm, tmp_path, ("from", "to")),)).decode()
+    assert '"no-cache": true' in bake.document((gocluster._target(cold, tmp_path, ("", "")),)).decode()
 
 
 def test_the_dockerfile_is_the_planned_command(tmp_path: Path) -> None:

@@ -242,6 +242,9 @@ def test_a_base_that_is_not_there_is_told(lab: Lab, where: str) -> None:
         ({"engine": "buildx"}, "images.app.dockerfile", "buildx runs one"),
         ({"engine": "direct", "dockerfile": "Dockerfile"}, "images.app.engine", "only buildx runs a Dockerfile"),
         ({"base": "oci:/abs"}, "images.app.base", "stays inside the project"),
+        ({"build-args": {"A": "1"}}, "images.app.build-args", "no Dockerfile is run"),
+        ({"context": "sub"}, "images.app.context", "no Dockerfile is run"),
+        ({"emulation": True}, "images.app.emulation", "no Dockerfile is run"),
     ],
 )  # fmt: skip
 def test_mistakes_in_the_matrix_are_told(image: dict[str, Any], key: str, said: str) -> None:
@@ -249,6 +252,36 @@ def test_mistakes_in_the_matrix_are_told(image: dict[str, Any], key: str, said: 
         image_lab.matrix_of(Path("/project"), **image)
     (problem,) = caught.value.problems
     assert problem.key == key and said in problem.expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "word"),
+    [
+        ("entrypoint", ["/usr/local/bin/app", "-x"], "ENTRYPOINT"), ("cmd", ["-v"], "CMD"), ("env", {"A": "1"}, "ENV"),
+        ("ports", ["8080"], "EXPOSE"), ("files", {"/etc/app.conf": "app.conf"}, "COPY"),
+        ("ca-certificates", "system", "COPY"), ("zoneinfo", True, "COPY"), ("health-check", ["/app"], "HEALTHCHECK"),
+        ("health-interval", 5, "HEALTHCHECK --interval"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("engine", ["auto", "buildx"])
+def test_what_a_dockerfile_decides_is_refused_in_the_matrix(setting: str, value: Any, word: str, engine: str) -> None:
+    """BuildKit would never see it, and the image would lack it in silence."""
+    with pytest.raises(MatrixError) as caught:
+        image_lab.matrix_of(Path("/project"), dockerfile="Dockerfile", engine=engine, **{setting: value})
+    (problem,) = caught.value.problems
+    assert problem.key == f"images.app.{setting}" and "the buildx engine has no use for" in problem.got
+    assert "the Dockerfile decides it" in problem.expected and problem.hint == f"write {word} in the Dockerfile"
+    image_lab.matrix_of(Path("/project"), **{setting: value})
+
+
+@pytest.mark.parametrize("suffix", [".json", ".documents"])
+def test_an_image_is_not_called_like_anothers_files(suffix: str) -> None:
+    document = factory.document(
+        targets={"amd64": {"goarch": "amd64"}},
+        images={name: {"targets": ["*"], "binaries": ["app"]} for name in ("web", f"web{suffix}")},
+    )
+    with pytest.raises(MatrixError, match=r"the name of what images\.web writes"):
+        factory.parse(document)
 
 
 @pytest.mark.parametrize(

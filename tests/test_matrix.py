@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildmatrix import matrix, schema
+from buildmatrix import dist, matrix, schema, signed
 from buildmatrix.errors import BuildmatrixError, MatrixError, MatrixMissing, MatrixSyntax
 from tests import factory
 
@@ -394,3 +394,22 @@ def _reads_or_complains(data: bytes) -> None:
         factory.parse(data)
     except BuildmatrixError as error:
         str(error).encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "record.json", "signatures.json", "sbom.cdx.json", "sbom.spdx.json", "provenance.intoto.json",
+        "app.sigstore.json", "Record.JSON", "SHA256SUMS", "sha256sums", "SHA512SUMS", "checksums.txt",
+        "effective.toml", "app.cdx.json",
+    ],
+)  # fmt: skip
+def test_a_binary_is_not_called_like_a_document(name: str) -> None:
+    with pytest.raises(MatrixError, match="a file that is written beside artifacts has it"):
+        factory.parse(factory.document(binaries={name: {"package": "."}}))
+
+
+def test_every_file_beside_an_artifact_is_a_document_by_its_name() -> None:
+    written = (dist.RECORD, *dist.SBOMS.values(), dist.PROVENANCE, *dist.INDEX_FILES, *signed.names("app", ("x",)))
+    assert all(schema.DOCUMENT_NAME.fullmatch(name) for name in written), written
+    assert not any(schema.DOCUMENT_NAME.fullmatch(name) for name in ("app", "json", "jsonlint", "sha256sum", "a.toml"))

@@ -35,6 +35,7 @@ class Target:
     attest: tuple[str, ...] = ()
     cache_from: str = ""
     cache_to: str = ""
+    no_cache: bool = False
 
 
 _NO_ATTESTATIONS = ("type=provenance,disabled=true", "type=sbom,disabled=true")
@@ -64,6 +65,7 @@ def _target(target: Target) -> dict[str, Any]:
         "attest": list(target.attest or _NO_ATTESTATIONS),
         "cache-from": [target.cache_from] if target.cache_from else [],
         "cache-to": [target.cache_to] if target.cache_to else [],
+        "no-cache": target.no_cache,
     }
     return {name: _escaped(value) for name, value in members.items() if value}
 

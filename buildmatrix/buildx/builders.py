@@ -14,11 +14,12 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildmatrix import errors
 from buildmatrix.builderspec import FILES, BuilderSpec
+from buildmatrix.buildx import probe
 from buildmatrix.buildx.program import Buildx
 from buildmatrix.process import Completed
 
@@ -33,6 +34,8 @@ class Builder:
     name: str = ""
     config: Path | None = None
     spec: BuilderSpec | None = None
+    root: Path = Path()
+    """The folder that its certificates are relative to."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -47,12 +50,13 @@ class Builder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node as buildx sees it; `error` is empty where it runs."""
+    """A node as buildx sees it; `error` is empty where it runs. `refused`: it was there, certificates were not good."""
 
     platform: str
     endpoint: str
     status: str
     error: str = ""
+    refused: bool = False
 
     @property
     def ok(self) -> bool:
@@ -112,7 +116,7 @@ def ensure(buildx: Buildx, spec: BuilderSpec, root: Path) -> Builder:
     _files(spec, root)
     place = hashlib.sha256(f"{root.absolute()}\0{spec.name}".encode()).hexdigest()[:16]
     config = buildx.state / place
-    builder = Builder(name=f"{_plain(spec.name)}-{digest(spec)[:12]}", config=config, spec=spec)
+    builder = Builder(name=f"{_plain(spec.name)}-{digest(spec)[:12]}", config=config, spec=spec, root=root)
     config.mkdir(parents=True, exist_ok=True)
     with _locked(config.with_suffix(".lock")):
         have = _instances(config)
@@ -205,16 +209,31 @@ def reached(buildx: Buildx, builder: Builder, cwd: Path) -> None:
     spec = builder.spec
     if spec is None or spec.driver != "remote":
         return
-    silent = [node for node in nodes(buildx, builder, cwd) if not node.ok]
+    silent = [_asked(builder, node) for node in nodes(buildx, builder, cwd) if not node.ok]
     if silent:
         raise unreachable(spec, silent)
 
 
+def _asked(builder: Builder, node: Node) -> Node:
+    """A silent node with what it answers when it is asked by hand."""
+    options = dict(builder.spec.options) if builder.spec is not None else {}
+    files = {name: builder.root / options[name] for name in FILES if name in options}
+    answer = probe.ask(node.endpoint, files, options.get("servername", ""))
+    return replace(node, error=node.error or answer.words, refused=answer.refused)
+
+
 def unreachable(spec: BuilderSpec, silent: list[Node], why: str = "") -> errors.EngineFailed:
-    """The error for nodes that do not answer."""
-    named = ", ".join(f"{node.endpoint} for {node.platform} ({node.error or node.status})" for node in silent)
+    """The error for nodes that do not answer, or that answer and whose certificates, or ours, are refused."""
+    named = {refused: [node for node in silent if node.refused == refused] for refused in (True, False)}
+    said = [
+        f"{words} {', '.join(f'{node.endpoint} for {node.platform} ({node.error or node.status})' for node in rows)}"
+        for words, rows in (("certificate refused at", named[True]), ("no answer from", named[False]))
+        if rows
+    ]
+    options = f"correct cacert, cert and key in builders.{spec.name}.options: one authority for both sides"
+    start = f"start BuildKit there, or correct builders.{spec.name}.nodes"
     return errors.EngineFailed(
-        f"builder {spec.name}: no answer from {named}",
+        f"builder {spec.name}: {'; '.join(said)}",
         why=why or "nothing was built: an image without one of its platforms would be half a release",
-        fix=f"start BuildKit there, or correct builders.{spec.name}.nodes and the certificates in its options",
+        fix="; ".join(words for words, rows in ((options, named[True]), (start, named[False])) if rows),
     )

@@ -34,4 +34,5 @@ def run(arguments: argparse.Namespace) -> int:
             repro.Repro(plan=plan, resolved=resolved, host=host, runner=runner, listener=progress, scratch=folder)
         )
     terminal.summary(outcomes, sys.stdout, verb="same")
+    print(repro.where(plan))
     return pipeline.exit_status(outcomes)

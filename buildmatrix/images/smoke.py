@@ -24,7 +24,7 @@ from buildmatrix.finding import Finding, Severity
 from buildmatrix.images import archive
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.oci import graph
-from buildmatrix.oci.content import Descriptor
+from buildmatrix.oci.content import Descriptor, parse_json
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.platform import Platform, normalise
 
@@ -153,7 +153,7 @@ class _Run:
     @contextlib.contextmanager
     def _started(self, image: str) -> Iterator[Container]:
         self.job.told(f"starting {self.platform}")
-        ports = {port if "/" in port else f"{port}/tcp": ("127.0.0.1", None) for port in self.job.spec.ports}
+        ports = dict.fromkeys(self._ports(), ("127.0.0.1", None))
         container = self.engine.containers.create(
             image,
             name=f"buildmatrix-run-{uuid.uuid4().hex[:12]}",
@@ -209,10 +209,18 @@ class _Run:
             time.sleep(_POLL)
         return f"{path} did not answer within {self.job.seconds:.0f} s ({last})"
 
+    def _ports(self) -> tuple[str, ...]:
+        """The ports of the matrix, in its order; else those that the image's config exposes, as a Dockerfile does."""
+        if self.job.spec.ports:
+            return tuple(port if "/" in port else f"{port}/tcp" for port in self.job.spec.ports)
+        config = self.job.layout.manifest(self.entry).manifest().config
+        value = parse_json(self.job.layout.read(config), self.label) if config is not None else {}
+        return tuple(sorted((value.get("config") or {}).get("ExposedPorts") or {}))
+
     def _address(self, container: Container) -> str:
         published = container.attrs["NetworkSettings"]["Ports"] or {}
-        for port in self.job.spec.ports:
-            bindings = published.get(port if "/" in port else f"{port}/tcp")
+        for port in self._ports():
+            bindings = published.get(port)
             if bindings:
                 return f"{bindings[0]['HostIp']}:{bindings[0]['HostPort']}"
         return ""

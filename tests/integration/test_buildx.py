@@ -196,6 +196,7 @@ def test_a_node_that_is_down_is_named(lab: ClusterLab, cluster: Cluster) -> None
     assert outcome.failed
     assert cluster.daemons["linux/arm64"].endpoint in outcome.reason and "linux/arm64" in outcome.reason
     assert cluster.daemons["linux/amd64"].endpoint not in outcome.reason
+    assert "nothing answers there: Connection refused" in outcome.reason and "certificate" not in outcome.reason
     nothing_left(lab)
 
 
@@ -224,7 +225,19 @@ def test_a_certificate_of_another_authority_is_refused(lab: ClusterLab, tmp_path
     shutil.copy(certificate, lab.root / "pki/client.pem")
     shutil.copy(key, lab.root / "pki/client.key")
     outcome = lab.build()
-    assert outcome.failed and "no answer from" in outcome.reason
+    assert outcome.failed and "certificate refused at" in outcome.reason, outcome.reason
+    assert "it refuses our certificate" in outcome.reason and "no answer from" not in outcome.reason
+    assert "correct cacert, cert and key" in outcome.reason and "start BuildKit" not in outcome.reason
+    nothing_left(lab)
+
+
+def test_a_node_of_another_authority_is_refused(lab: ClusterLab, tmp_path: Path) -> None:
+    other = Authority(folder=tmp_path / "other")
+    other.write()
+    shutil.copy(other.certificate, lab.root / "pki/ca.pem")
+    outcome = lab.build()
+    assert outcome.failed and "its certificate is not accepted" in outcome.reason, outcome.reason
+    assert "start BuildKit" not in outcome.reason
     nothing_left(lab)
 
 

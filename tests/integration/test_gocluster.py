@@ -37,6 +37,9 @@ class Project:
     daemon: Daemon
 
     def build(self, dist: str, *words: str, cluster: bool) -> subprocess.CompletedProcess[str]:
+        return self.run("build", "--dist", str(self.root / dist), *words, cluster=cluster)
+
+    def run(self, *words: str, cluster: bool) -> subprocess.CompletedProcess[str]:
         plain = (ROOT / "matrix.toml").read_text().replace('version = "git"', 'version = "1.2.3"')
         plain = plain[: plain.index("# The service as a multi-arch image")]
         if cluster:
@@ -46,7 +49,7 @@ class Project:
         (self.root / "matrix.toml").write_text(plain)
         environment = {**os.environ, "PATH": f"{buildkit.buildx().parent}:{os.environ['PATH']}"}
         return subprocess.run(
-            [sys.executable, "-m", "buildmatrix", "build", "--dist", str(self.root / dist), *words],
+            [sys.executable, "-m", "buildmatrix", *words],
             cwd=self.root, env=environment, capture_output=True, text=True, timeout=1500, check=False,
         )  # fmt: skip
 
@@ -88,6 +91,21 @@ def test_cgo_with_zig_has_the_same_bytes_and_records(project: Project, target: s
         done = project.build(dist, "-t", target, cluster=cluster)
         assert done.returncode == 0, done.stdout + done.stderr
     assert project.files("there", target) == project.files("here", target)
+
+
+def test_repro_rebuilds_on_the_cluster(project: Project) -> None:
+    """Both builds run there, from nothing, although the copies lie in folders without certificates."""
+    done = project.run("repro", "-t", "arm64", cluster=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 same" in done.stdout
+    assert "compared: two builds on builder cluster, from different folders, without any cache" in done.stdout
+    project.daemon.kill()
+    try:
+        done = project.run("repro", "-t", "arm64", cluster=True)
+    finally:
+        project.daemon.start()
+    assert done.returncode != 0 and project.daemon.endpoint in done.stdout + done.stderr
+    assert "nothing answers there: Connection refused" in done.stdout + done.stderr
 
 
 def test_a_source_that_does_not_compile_is_told_as_here(project: Project) -> None:

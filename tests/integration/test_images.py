@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from buildmatrix.oci.content import Descriptor, blob_of, blob_of_file, canonical
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.platform import parse
 from tests.debianroots import make
+from tests.integration import buildkit
 from tests.integration import engine as engines
 from tests.integration.cosign import cosign
 from tests.integration.engine import Engine
@@ -240,6 +243,61 @@ def test_real_cosign_verifies_the_index_and_every_child(shop: Path, pushed: str,
         )  # fmt: skip
 
 
+ATTESTED = {"cyclonedx": "sbom.cdx.json", "spdxjson": "sbom.spdx.json", "slsaprovenance1": "provenance.intoto.json"}
+"""What cosign calls the types, and the file that holds what is attested."""
+
+
+@pytest.mark.parametrize("major", ["2", "3"])
+def test_real_cosign_verifies_what_is_attested(shop: Path, pushed: str, tmp_path: Path, major: str) -> None:
+    """Each platform's SBOM and provenance, and the index's provenance; what cosign prints is what lies in dist/."""
+    tool = cosign(major, tmp_path)
+    layout = Layout(shop / "dist/images/archprobe")
+    (top,) = layout.index().manifests
+    children = layout.manifest(top).manifest().manifests
+    wanted = [(str(one.platform).replace("/", "-"), one.digest, kind) for one in children for kind in ATTESTED]
+    for about, digest, kind in (*wanted, ("index", top.digest, "slsaprovenance1")):
+        # cosign 2 looks for the older form, cosign 3 for the newer one.
+        said = tool.run(
+            "verify-attestation", "--key", str(shop / "release.pub"), "--insecure-ignore-tlog=true", "--type", kind,
+            "--allow-insecure-registry", *tool.trusted_root, f"{pushed}@{digest}",
+        )  # fmt: skip
+        line = next(line for line in said.splitlines() if line.startswith('{"payload'))
+        statement = json.loads(base64.b64decode(json.loads(line)["payload"]))
+        kept = json.loads((shop / "dist/images/archprobe.documents" / f"{about}.{ATTESTED[kind]}").read_bytes())
+        assert statement["predicate"] == (kept["predicate"] if kind == "slsaprovenance1" else kept)
+        assert [each["digest"]["sha256"] for each in statement["subject"]] == [digest.removeprefix("sha256:")]
+    stranger = tool.try_run(
+        "verify-attestation", "--key", str(shop / "release.pub"), "--insecure-ignore-tlog=true", "--type", "cyclonedx",
+        "--allow-insecure-registry", *tool.trusted_root, f"{pushed}@{top.digest}",
+    )  # fmt: skip
+    assert stranger.returncode != 0, "the index has no bill of its own"
+
+
+def test_swapped_sboms_of_two_platforms_are_caught_before_any_tag(shop: Path, docker_registry: DockerRegistry) -> None:
+    must(shop, "image")
+    swapped = shop.parent / "swapped"
+    shutil.copytree(shop, swapped, ignore=shutil.ignore_patterns("*.tar", "without"))
+    folder = swapped / "dist/images/archprobe.documents"
+    one, two = (folder / f"linux-{goarch}.sbom.cdx.json" for goarch in ("amd64", "arm64"))
+    first = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(first)
+    done = run(swapped, "verify")
+    assert done.returncode == 1 and done.stdout.count("BM715 image archprobe linux/") == 2, done.stdout
+    assert "it is about image archprobe linux/arm64" in done.stdout
+    # A push describes the image anew before it sends anything: swapped files do not outlive it.
+    must(swapped, "push", "archprobe", "--repository", f"{docker_registry.host}/swapped/archprobe")
+    assert one.read_bytes() == first
+
+
+def test_a_base_with_packages_is_listed(shop: Path) -> None:
+    must(shop, "image")
+    bill = json.loads((shop / "dist/images/archstore.documents/linux-arm64.sbom.cdx.json").read_bytes())
+    names = {item["name"]: item for item in bill["components"]}
+    assert names["libc6"]["purl"].startswith("pkg:deb/debian/libc6@") and "arch=arm64" in names["libc6"]["purl"]
+    assert any(name.startswith("github.com/") for name in names), "the modules of the Go binary"
+
+
 @pytest.mark.parametrize(("platform", "machine"), [("linux/amd64", "amd64"), ("linux/arm64", "arm64")])
 def test_real_docker_pulls_and_runs_it(engine: Engine, pushed: str, platform: str, machine: str) -> None:
     engine.docker("pull", "--platform", platform, f"{pushed}:2.3.0")
@@ -273,6 +331,46 @@ def test_run_starts_every_platform_and_says_what_was_emulated(shop: Path, engine
     assert "BM862" in said and "proves nothing about a real arm64 machine" in said
     left = engine.docker("ps", "--all", "--quiet") + engine.docker("images", "--quiet", "buildmatrix-run/archprobe")
     assert left.strip() == ""
+
+
+def test_the_examples_own_dockerfile_gives_the_same_image(shop: Path, engine: Engine, tmp_path: Path) -> None:
+    """BuildKit runs the example's Dockerfile on two nodes: same files, described, run by the engine on its EXPOSE."""
+    root = tmp_path / "project"
+    shutil.copytree(shop, root, ignore=shutil.ignore_patterns("*.tar", "without", "dist", "base"))
+    shutil.copytree(ROOT / "examples/archprobe", root / "src", dirs_exist_ok=True)
+    with buildkit.cluster(tmp_path / "cluster") as (authority, daemons):
+        for path in (*authority.issue("client"), authority.certificate):
+            (root / "pki").mkdir(exist_ok=True)
+            shutil.copy(path, root / "pki")
+        (root / ".dockerignore").write_text("dist\npki\n*.key\n")
+        start, end = MATRIX.index("[images.archprobe]"), MATRIX.index("[signing]")
+        nodes = ", ".join(f'"{platform}" = "{daemon.endpoint}"' for platform, daemon in daemons.items())
+        (root / "matrix.toml").write_text(
+            MATRIX[:start]
+            + '[images.archprobe]\ntargets = ["amd64", "arm64"]\ndockerfile = "src/Dockerfile"\nbuilder = "cluster"\n'
+            'smoke = ["/healthz", "/arch"]\n\n[builders.cluster]\ndriver = "remote"\n'
+            f"nodes = {{ {nodes} }}\n"
+            'options = { cacert = "pki/ca.pem", cert = "pki/client.pem", key = "pki/client.key" }\n\n' + MATRIX[end:]
+        )
+        words = {"PATH": f"{buildkit.buildx().parent}:{os.environ['PATH']}", "BUILDMATRIX_CACHE": str(tmp_path / "c")}
+        must(root, "image", **words)
+        first = index_of(root, "archprobe")
+        must(root, "image", "--force", **words)
+        assert index_of(root, "archprobe") == first
+        must(root, "verify", **words)
+        said = must(root, "run", "archprobe", DOCKER_HOST=engine.host, **words)
+    assert said.splitlines()[-1].startswith("2 ran"), said
+    for goarch in ("amd64", "arm64"):
+        name = f"dist/images/archprobe.documents/linux-{goarch}.sbom.cdx.json"
+        ours, direct = (json.loads((where / name).read_bytes()) for where in (root, shop))
+        binary = "usr/local/bin/archprobe"
+        assert _component(ours, binary)["hashes"] == _component(direct, binary)["hashes"]
+    said = (root / "dist/images/archprobe.documents/linux-arm64.provenance.intoto.json").read_text()
+    assert '"name": "dockerfile"' in said and '"name": "archprobe_arm64/archprobe"' in said
+
+
+def _component(bill: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(item for item in bill["components"] if item["name"] == name)
 
 
 def test_a_dead_service_is_told(shop: Path, engine: Engine) -> None:
