@@ -31,7 +31,7 @@ from buildmatrix.prepare import Commit, Host
 from buildmatrix.process import SubprocessRunner
 from buildmatrix.signing.check import Context
 from buildmatrix.signing.imagecheck import verify_image
-from buildmatrix.signing.imagesign import sign_image
+from buildmatrix.signing.imagesign import forms_of, sign_image
 from buildmatrix.signing.keyring import Keyring
 from buildmatrix.signing.registry import Subject
 from buildmatrix.signing.remote import Remote
@@ -283,7 +283,7 @@ def _sign(shipment: Shipment) -> publish.Sign | None:
         created = datetime.fromtimestamp(shipment.created, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         sign_image(remote, subjects, keyring.signer(), created=created)
         context = Context(policy=keyring.policy(), now=datetime.now(UTC))
-        if findings := verify_image(remote, subjects, context):
+        if findings := verify_image(remote, subjects, context, forms=forms_of(keyring.signer())):
             raise errors.SigningFailed(
                 f"{remote.name}: got signatures in the registry that are not good, expected none",
                 why="\n".join(line for finding in findings for line in finding.lines()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from buildmatrix import errors
 from buildmatrix.finding import Finding
 from buildmatrix.signing import bundle, imagesign, registry, statement, strict
 from buildmatrix.signing.backends.keyless import KeylessSigner
-from buildmatrix.signing.check import Context
+from buildmatrix.signing.bundle import Bundle
+from buildmatrix.signing.check import Context, Identity
 from buildmatrix.signing.imagecheck import verify_image
 from buildmatrix.signing.imagesign import sign_image
 from buildmatrix.signing.registry import Attestation, Subject
+from buildmatrix.signing.signer import Bundler, Content
 from tests import signers
 from tests.registries import MemoryRepository, digest_of
 
@@ -300,7 +303,30 @@ def test_an_image_that_is_not_there(repository: MemoryRepository) -> None:
         sign(repository, (Subject(digest="sha256:" + "0" * 64),))
 
 
-def test_a_keyless_signer_has_no_older_form(repository: MemoryRepository, subjects: tuple[Subject, ...]) -> None:
-    signer = KeylessSigner(inner=None, identity=signers.bundler().identity)  # type: ignore[arg-type]
-    with pytest.raises(errors.SigningFailed, match="older form"):
-        imagesign.sign_image(repository, subjects, signer, created=CREATED)
+@dataclass(frozen=True)
+class Unraw:
+    """A signer that makes bundles only, as the keyless one does."""
+
+    inner: Bundler = field(default_factory=signers.bundler)
+    raw: None = None
+
+    @property
+    def identity(self) -> Identity:
+        return self.inner.identity
+
+    def message(self, content: Content) -> Bundle:
+        return self.inner.message(content)
+
+    def attest(self, payload: bytes) -> Bundle:
+        return self.inner.attest(payload)
+
+
+def test_a_signer_of_bundles_alone_has_no_older_form(
+    repository: MemoryRepository, subjects: tuple[Subject, ...]
+) -> None:
+    keyless = KeylessSigner(inner=None, identity=signers.bundler().identity)  # type: ignore[arg-type]
+    assert imagesign.forms_of(keyless) == ("bundle",) and imagesign.forms_of(signers.bundler()) == registry.FORMS
+    sign_image(repository, subjects, Unraw(), created=CREATED)
+    assert not [name for name in repository.manifests if name.endswith((".sig", ".att"))]
+    assert rules(repository, subjects, forms=("bundle",)) == {}
+    assert rules(repository, subjects[:1]) == {subjects[0].digest: {"BM749"}}, "who signs with a key has both"

@@ -18,12 +18,8 @@ from buildmatrix.signing import bundle, certificates, check, registry, statement
 from buildmatrix.signing.bundle import Bundle, Envelope, Material, Message
 from buildmatrix.signing.check import Context, Identity
 from buildmatrix.signing.refused import Refused
-from buildmatrix.signing.registry import Repository, Subject
+from buildmatrix.signing.registry import BUNDLE, FORMS, LEGACY, Repository, Subject
 from buildmatrix.signing.statement import Statement
-
-LEGACY = "legacy"
-BUNDLE = "bundle"
-FORMS = (LEGACY, BUNDLE)
 
 
 @dataclass(slots=True)

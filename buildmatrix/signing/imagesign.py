@@ -14,18 +14,12 @@ from buildmatrix.signing.statement import Statement
 
 
 def sign_image(repository: Repository, subjects: tuple[Subject, ...], signer: Signer, *, created: str) -> None:
-    """Sign every subject in both forms and push what is attested about it; `created` is a time of RFC 3339.
+    """Sign every subject in `forms_of` the signer, and push what is attested about it; `created` is RFC 3339's time.
 
     Name the index and each of its children. A signer whose signatures are deterministic adds nothing the second
-    time. Raises SigningFailed where the signer cannot make the older form, or an image is not there.
+    time. Raises SigningFailed where an image is not there.
     """
     raw = signer.raw
-    if raw is None:
-        raise SigningFailed(
-            f"{repository.name}: no signature in the older form",
-            why="a keyless signature has a log entry that only bundles carry here",
-            fix="sign images with a key or a certificate",
-        )
     for subject in subjects:
         image = repository.manifest(subject.digest)
         if image is None:
@@ -34,11 +28,17 @@ def sign_image(repository: Repository, subjects: tuple[Subject, ...], signer: Si
             )
         about = {"mediaType": image.media_type, "digest": subject.digest, "size": len(image.data)}
         said = (Attestation(predicate_type=statement.IMAGE, predicate={}), *subject.attestations)
-        _sign_legacy(repository, subject.digest, raw)
-        if subject.attestations:
+        if raw is not None:
+            _sign_legacy(repository, subject.digest, raw)
+        if raw is not None and subject.attestations:
             _attest_legacy(repository, subject, signer)
         for item in said:
             _push_bundle(repository, about, item, signer, created)
+
+
+def forms_of(signer: Signer) -> tuple[str, ...]:
+    """The forms that a signer's signatures have: a keyless one's log entry fits into bundles only."""
+    return registry.FORMS if signer.raw is not None else (registry.BUNDLE,)
 
 
 def _sign_legacy(repository: Repository, digest: str, raw: RawSigner) -> None:
@@ -63,7 +63,7 @@ def _annotations(material: Material) -> dict[str, str]:
 def _attest_legacy(repository: Repository, subject: Subject, signer: Signer) -> None:
     layers = []
     for said in subject.attestations:
-        made = signer.attest(_statement(repository, subject.digest, said))
+        made = signer.attest(_statement(repository, subject.digest, said, signer))
         if not isinstance(made.content, Envelope):
             raise AssertionError("an attestation is an envelope")
         envelope = {
@@ -76,8 +76,9 @@ def _attest_legacy(repository: Repository, subject: Subject, signer: Signer) -> 
     _add_layers(repository, registry.tag_of(subject.digest, "att"), layers)
 
 
-def _statement(repository: Repository, digest: str, said: Attestation) -> bytes:
-    name = "" if said.predicate_type == statement.IMAGE else repository.name
+def _statement(repository: Repository, digest: str, said: Attestation, signer: Signer) -> bytes:
+    """A signature has no name in it, as cosign's has none; sigstore's library signs nothing without one."""
+    name = "" if said.predicate_type == statement.IMAGE and signer.raw is not None else repository.name
     subjects = ((name, digest.partition(":")[2]),)
     return statement.encode(Statement(subjects=subjects, predicate_type=said.predicate_type, predicate=said.predicate))
 
@@ -113,7 +114,7 @@ def _add_layers(repository: Repository, tag: str, layers: list[dict[str, Any]]) 
 def _push_bundle(
     repository: Repository, subject: dict[str, Any], said: Attestation, signer: Signer, created: str
 ) -> None:
-    data = bundle.encode(signer.attest(_statement(repository, subject["digest"], said)))
+    data = bundle.encode(signer.attest(_statement(repository, subject["digest"], said, signer)))
     manifest = {
         "schemaVersion": 2,
         "mediaType": registry.MANIFEST,

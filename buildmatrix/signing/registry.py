@@ -31,6 +31,10 @@ BUNDLE_PREDICATE = "dev.sigstore.bundle.predicateType"
 CREATED = "org.opencontainers.image.created"
 
 SIMPLE_SIGNING_TYPE = "cosign container image signature"
+LEGACY = "legacy"
+BUNDLE = "bundle"
+FORMS = (LEGACY, BUNDLE)
+
 MAX_SIGNATURES = 128
 """The most layers that a signature tag, and the most referrers that an image may have."""
 

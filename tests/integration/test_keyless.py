@@ -11,15 +11,21 @@ import pytest
 
 from buildmatrix import errors
 from buildmatrix.cli import main
-from buildmatrix.signing import blobs, bundle, policy, strict
+from buildmatrix.oci.registry import Registry
+from buildmatrix.signing import blobs, bundle, policy, statement, strict
 from buildmatrix.signing.backends import certificate, key, keyless, stamp
 from buildmatrix.signing.check import Context
+from buildmatrix.signing.imagecheck import verify_image
+from buildmatrix.signing.imagesign import forms_of, sign_image
 from buildmatrix.signing.policy import Policy
 from buildmatrix.signing.refused import Refused
+from buildmatrix.signing.registry import Attestation, Subject
+from buildmatrix.signing.remote import Remote
 from buildmatrix.signing.signer import Bundler
-from tests import project, signers
+from tests import oci_images, project, signers
 from tests.integration import sigstore_stack
 from tests.integration.cosign import cosign
+from tests.integration.services import DockerRegistry
 from tests.integration.sigstore_stack import Stack
 from tests.project import Project
 
@@ -200,3 +206,35 @@ def test_cosign_verifies_a_keyless_bundle(stack: Stack, signed: Path) -> None:
     tool.run("verify-blob", "--bundle", f"{signed.name}.sigstore.json", "--trusted-root", "root.json",
              "--use-signed-timestamps", "--certificate-oidc-issuer", stack.issuer.url, "--certificate-identity", WHO,
              signed.name)  # fmt: skip
+
+
+@pytest.mark.parametrize("major", ["2", "3"])
+def test_images_are_signed_and_attested_in_bundles(
+    stack: Stack, hello: Project, docker_registry: DockerRegistry, major: str
+) -> None:
+    """The newer form carries log entry and time stamp; real cosign verifies both the signature and the SBOM."""
+    root = policy.read_root(stack.trusted_root, "root")
+    services = keyless.Services(fulcio=stack.fulcio, rekor=stack.rekor, rekor_version=2, oidc="",
+                                timestamp_authority=stack.stamps)  # fmt: skip
+    signer = keyless.load(services, root, {"SIGSTORE_ID_TOKEN": stack.issuer.token(WHO)})
+    tool = cosign(major, hello.root)
+    said = (Attestation(predicate_type=statement.CYCLONEDX, predicate={"bomFormat": "CycloneDX", "components": []}),)
+    with Registry(docker_registry.host) as opened:
+        repository = opened.repository(f"keyless/v{major}")
+        children = [oci_images.image(repository, f"linux/{name}") for name in ("amd64", "arm64")]
+        index = oci_images.index(repository, children)
+        subjects = tuple(Subject(digest=item.digest, attestations=said) for item in (index, *children))
+        sign_image(Remote(repository), subjects, signer, created="2026-06-01T12:00:00Z")
+        forms = forms_of(signer)
+        assert verify_image(Remote(repository), subjects, trusting(stack), forms=forms) == ()
+        other = verify_image(Remote(repository), subjects, trusting(stack, subject="x@example.org"), forms=forms)
+        assert {item.rule for item in other} >= {"BM742"}
+    (hello.root / "root.json").write_bytes(stack.trusted_root)
+    options = (
+        "--trusted-root", "root.json", "--use-signed-timestamps", "--certificate-oidc-issuer", stack.issuer.url,
+        "--certificate-identity", WHO, "--allow-http-registry", *(("--new-bundle-format",) if major == "2" else ()),
+    )  # fmt: skip
+    for item in subjects:
+        reference = f"{repository.name}@{item.digest}"
+        tool.run("verify", *options, reference)
+        tool.run("verify-attestation", "--type", "cyclonedx", *options, reference)
