@@ -84,7 +84,7 @@ def bills() -> Iterator[Result]:
         path = dist / cell / made.artifact.name
         yield measure.compare(
             f"SBOM of {cell}",
-            f"syft {peers.SYFT}",
+            f"syft {peers.SYFT[1]}",
             partial(_scanned, made, path),
             partial(syft, program, path),
             unit="SBOMs",

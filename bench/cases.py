@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import bills, closures, corpora, measure, orchestration, peers, signatures
+from bench import bills, closures, corpora, images, measure, orchestration, peers, signatures
 from bench.measure import Result
 from buildmatrix import elf
 
@@ -236,6 +236,7 @@ CASES: dict[str, Callable[[], Iterator[Result]]] = {
     "cold": orchestration.cold,
     "bills": bills.bills,
     "signatures": signatures.signatures,
+    "images": images.images,
     "unchanged": orchestration.unchanged,
     "closures": closures.closures,
     "start": closures.start,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
+import json
 import os
 import shutil
+import socket as socket_module
 import subprocess
 import sys
+import time
 import venv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import corpora
@@ -115,23 +120,109 @@ def this_python() -> str:
     return sys.executable
 
 
-SYFT = "v1.57.1"
+SYFT = ("github.com/anchore/syft/cmd/syft", "v1.57.1")
+KO = ("github.com/google/ko", "v0.19.1")
+BUILDX = ("github.com/docker/buildx", "./cmd/buildx", "v0.38.2")
+BUILDKITD = ("github.com/moby/buildkit", "./cmd/buildkitd", "v0.34.2")
 
 
-def syft() -> Path:
-    """Anchore's syft, built into the cache by go install where it is not there."""
+def _go_program(name: str, version: str, make: Callable[[str, Path], list[list[str]]]) -> Path:
+    """A Go program in buildmatrix's cache of tools, built where it is not there by the commands of `make`."""
     from buildmatrix.toolchain import cache_dir
 
-    place = cache_dir(os.environ) / "tools" / f"syft-{SYFT}"
-    for program in (place / "syft", place / "bin" / "syft"):
+    place = cache_dir(os.environ) / "tools" / f"{name}-{version}"
+    for program in (place / name, place / "bin" / name):
         if program.is_file():
             return program
     go = shutil.which("go")
     if go is None:
-        raise PeerMissing("syft is not there and no Go to build it with; put Go on PATH")
+        raise PeerMissing(f"{name} is not there and no Go to build it with; put Go on PATH")
     place.mkdir(parents=True, exist_ok=True)
-    command = [go, "install", f"github.com/anchore/syft/cmd/syft@{SYFT}"]
-    done = subprocess.run(command, env={**os.environ, "GOBIN": str(place), "CGO_ENABLED": "0"}, check=False)
-    if done.returncode:
-        raise PeerMissing(f"go install could not build syft {SYFT}; build it by hand into {place}")
-    return place / "syft"
+    environment = {**os.environ, "GOBIN": str(place), "CGO_ENABLED": "0"}
+    for command in make(go, place):
+        if subprocess.run(command, env=environment, check=False).returncode:
+            raise PeerMissing(f"{' '.join(command)} failed; build {name} {version} by hand into {place}")
+    return place / name
+
+
+def syft() -> Path:
+    """Anchore's syft."""
+    package, version = SYFT
+    return _go_program("syft", version, lambda go, _: [[go, "install", f"{package}@{version}"]])
+
+
+def ko() -> Path:
+    """ko, which builds images of Go programs without a daemon."""
+    package, version = KO
+    return _go_program("ko", version, lambda go, _: [[go, "install", f"{package}@{version}"]])
+
+
+def _inside(name: str, module: str, package: str, version: str) -> Path:
+    """A program of a module with replacements, which `go install` refuses: it is built where it was downloaded."""
+
+    def make(go: str, place: Path) -> list[list[str]]:
+        done = subprocess.run([go, "mod", "download", "-json", f"{module}@{version}"], capture_output=True, check=False)
+        if done.returncode:
+            raise PeerMissing(f"{module}@{version} cannot be downloaded: {done.stderr.decode()}")
+        folder = json.loads(done.stdout)["Dir"]
+        return [[go, "build", "-C", folder, "-trimpath", "-o", str(place / name), package]]
+
+    return _go_program(name, version, make)
+
+
+def buildx() -> Path:
+    """Docker's buildx, as a program of its own."""
+    return _inside("buildx", *BUILDX)
+
+
+@contextlib.contextmanager
+def buildkitd(folder: Path) -> Iterator[Path]:
+    """A BuildKit daemon with the storage that it chooses by itself; gives its socket. Needs root and runc."""
+    if os.geteuid() != 0 or not (shutil.which("runc") or shutil.which("buildkit-runc")):
+        raise PeerMissing("buildkitd needs root and runc; on Debian: apt-get install runc")
+    folder.mkdir(parents=True)
+    socket = folder / "socket"
+    argv = [str(_inside("buildkitd", *BUILDKITD)), "--root", str(folder / "root"), "--addr", f"unix://{socket}",
+            "--containerd-worker=false", "--oci-worker-net", "host"]  # fmt: skip
+    with _running(argv, folder / "log", socket.exists):
+        yield socket
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """Debian's docker-registry on a free port; gives ``127.0.0.1:PORT``."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        raise PeerMissing("docker-registry is not installed; on Debian: apt-get install docker-registry")
+    folder.mkdir(parents=True)
+    with socket_module.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n"
+        f'  filesystem: {{rootdirectory: {folder}/data}}\nhttp: {{addr: "127.0.0.1:{port}"}}\n'
+    )
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket_module.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    with _running([program, "serve", str(folder / "config.yml")], folder / "log", answers):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _running(argv: list[str], log: Path, ready: Callable[[], bool]) -> Iterator[None]:
+    with log.open("wb") as sink:
+        process = subprocess.Popen(argv, stdout=sink, stderr=sink, start_new_session=True)
+    try:
+        end = time.monotonic() + 60
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                raise PeerMissing(f"{argv[0]} does not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
