@@ -30,6 +30,8 @@ COMMANDS = {
     "scan": "facts and digests of files, trees, archives and image layouts",
     "hash": "digests in the form that sha256sum -c accepts",
     "inspect": "say what an image index holds, and where it contradicts itself or lacks something",
+    "helm": "hold charts and manifests to the verified image index, or mend them",
+    "rollout": "plan a roll-out in stages, one node pool after the other",
     "sbom": "the bill of materials of a tree, archive or image; what changed between two",
     "explain": "say whether a file will execute on a target, and why not",
     "children": "list the programs that the sources start",

@@ -17,6 +17,7 @@ from buildmatrix.children import undeclared
 from buildmatrix.images import dockerlint, smoke
 from buildmatrix.images import proof as image_proof
 from buildmatrix.images import verification as image_verification
+from buildmatrix.kube import rules as kube_rules
 from buildmatrix.oci import inspection
 from buildmatrix.signing import refused
 
@@ -90,6 +91,7 @@ _STEPS = (
     smoke,
     refused,
     dockerlint,
+    kube_rules,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

@@ -333,3 +333,24 @@ class EngineFailed(BuildmatrixError):
     def __init__(self, what: str, *, why: str = "", fix: str = "", output: str = "") -> None:
         super().__init__(what, why=why, fix=fix)
         self.output = output
+
+
+class ManifestInvalid(BuildmatrixError):
+    """A chart, kustomization or manifest cannot be rendered, or is not YAML that Kubernetes could read."""
+
+    code = "BM920"
+    exit_status = EXIT_FINDINGS
+
+
+class FixRefused(BuildmatrixError):
+    """A chart or manifest cannot be mended so that its check passes; nothing was written."""
+
+    code = "BM936"
+    exit_status = EXIT_FINDINGS
+
+
+class RolloutRefused(BuildmatrixError):
+    """A roll-out cannot be staged; nothing was written."""
+
+    code = "BM937"
+    exit_status = EXIT_FINDINGS

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import builderspec, deployment, imagespec, schema, trust
+from buildmatrix import builderspec, deployment, deployspec, imagespec, schema, trust
 from buildmatrix.builderspec import BuilderSpec
 from buildmatrix.deployment import FleetHost, RootImage
+from buildmatrix.deployspec import Deploy, Pool
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.schema import Key
@@ -111,6 +112,8 @@ class Matrix:
     roots: tuple[RootImage, ...]
     images: tuple[ImageSpec, ...] = ()
     builders: tuple[BuilderSpec, ...] = ()
+    deploy: Deploy = field(default_factory=Deploy)
+    pools: tuple[Pool, ...] = ()
 
     @property
     def module_dir(self) -> Path:
@@ -267,7 +270,7 @@ def parse(data: bytes, path: Path) -> Matrix:
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
     tops = (
         "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots",
-        "builders", "images", "overrides",
+        "builders", "images", "overrides", "deploy", "pools",
     )  # fmt: skip
     for name in document:
         if name not in tops:
@@ -298,6 +301,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     builders = _builders(reader, document)
     reader.problems += builderspec.engine_problems(go_table, builders)
     images = _images(reader, document, cells, builders)
+    deploy, pools = _deploy(reader, document)
     if reader.problems:
         return None
     return Matrix(
@@ -315,6 +319,8 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         roots=roots,
         images=images,
         builders=builders,
+        deploy=deploy,
+        pools=pools,
     )
 
 
@@ -355,6 +361,15 @@ def _deployment(
     roots, wrong_roots = deployment.read_roots(raw["roots"], targets)
     reader.problems += [*wrong_hosts, *wrong_roots]
     return fleet, roots
+
+
+def _deploy(reader: _Reader, document: dict[str, Any]) -> tuple[Deploy, tuple[Pool, ...]]:
+    """The tables [deploy] and [pools.NAME], which may be absent."""
+    table = reader.keys(reader.table(document.get("deploy", {}), "deploy"), schema.DEPLOY, "deploy")
+    raw = _named(reader, document, "pools", schema.POOL, schema.NAME) if "pools" in document else {}
+    deploy, pools, wrong = deployspec.read(table, raw)
+    reader.problems += wrong
+    return deploy, pools
 
 
 def _check_license(reader: _Reader, expression: str) -> None:

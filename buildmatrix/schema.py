@@ -305,6 +305,32 @@ IMAGE = (
     Key(name="emulation", kind="boolean", doc="Whether build steps may run under emulation.", default=False),
 )  # fmt: skip
 
+DEPLOY = (
+    Key(name="charts", kind="strings", doc="Helm charts, kustomizations, and files or folders with manifests: what "
+        "`helm check` reads. `nox -s helm` checks them.", default=()),
+    Key(name="values", kind="strings", doc="Values files for the charts, the later ones on top.", default=()),
+    Key(name="crds", kind="strings", doc="Files with the CustomResourceDefinitions of what is deployed beside "
+        "Kubernetes' own kinds.", default=()),
+    Key(name="kubernetes", kind="string", doc="The version of Kubernetes whose schemas objects are held to. Default: "
+        "the newest that is known.", default="", pattern=re.compile(r"(1\.[0-9]{1,2})?"),
+        shape="a version such as 1.34"),
+    Key(name="canary", kind="integer", doc="The share of a pool's replicas that a roll-out starts with, in percent.",
+        default=10),
+    Key(name="soak", kind="integer", doc="Seconds that a canary must stay ready before the next stage.", default=300),
+)  # fmt: skip
+
+POOL = (
+    Key(name="arch", kind="string", doc="The nodes' architecture.", required=True,
+        pattern=re.compile(r"[A-Za-z0-9._-]+"), shape="an architecture such as arm64"),
+    Key(name="labels", kind="table", doc="Further labels of the nodes, by which a roll-out finds them.", default={},
+        names=_LABEL),
+    Key(name="taints", kind="strings", doc="The nodes' taints: what deploys there must tolerate them.", default=(),
+        pattern=re.compile(r"[A-Za-z0-9./_-]+(=[A-Za-z0-9._-]*)?:[A-Za-z]+"),
+        shape="key=value:NoSchedule or key:NoExecute"),
+    Key(name="weight", kind="integer", doc="Its share of a workload's replicas, relative to the other pools.",
+        default=1),
+)  # fmt: skip
+
 TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("project", PROJECT, "What is built."),
     ("go", GO, "The Go module and its toolchain."),
@@ -317,6 +343,8 @@ TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("roots.NAME", ROOT, "A root file system that artifacts are installed into. `verify` predicts what executes."),
     ("builders.NAME", BUILDER, "A BuildKit cluster, one node a platform, that buildx is told to use."),
     ("images.NAME", IMAGE, "A multi-arch image. `nox -s image-NAME` builds and proves it, `push-NAME` publishes it."),
+    ("deploy", DEPLOY, "What deploys the images. docs/kubernetes.md says what is checked."),
+    ("pools.NAME", POOL, "Nodes of one architecture that images are deployed to. A roll-out follows this order."),
     ("[[overrides]]", OVERRIDE, "Settings for the targets that a glob selects, in order; later ones win."),
 )
 
@@ -401,6 +429,8 @@ def json_schema() -> dict[str, Any]:
             "roots": _named(ROOT, NAME),
             "builders": _named(BUILDER, NAME),
             "images": _named(IMAGE, NAME),
+            "deploy": _table_schema(DEPLOY),
+            "pools": _named(POOL, NAME),
             "overrides": {"type": "array", "items": _table_schema(OVERRIDE)},
         },
     }

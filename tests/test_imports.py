@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "_native", "_layouts", "_seccomp", "_zstd", "errors", "facts", "arch", "finding", "patterns"),
     ("_goinfo", "schema", "ccflags", "artifact", "process", "seccomp"),
     ("_records", "target", "host"),
-    ("_scan", "deployment", "builderspec", "trust"),
+    ("_scan", "deployment", "deployspec", "builderspec", "trust"),
     ("imagespec",),
     ("matrix",),
     ("elf", "toolchain"),
@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("index", "proof", "steps"),
     ("images",),
     ("pipeline", "verify", "release", "faults", "converge"),
-    ("repro", "shipping"),
+    ("repro", "shipping", "kube"),
     ("codes",),
     ("commands",),
     ("cli",),
@@ -48,7 +48,7 @@ A package stands for its modules, which may import each other, but for those tha
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 ONLY = {"subprocess": {"process"}, "tomllib": {"matrix"}, "buildmatrix._native": {"elf"}}
 HEAVY = ("rich", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "nacl", "rfc3161_client",
-         "sigstore", "importlib.metadata")  # fmt: skip
+         "sigstore", "importlib.metadata", "yaml", "jsonschema")  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
