@@ -21,6 +21,8 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
 
     Where the matrix has images, image-NAME, run-NAME and push-NAME for each, and image-all.
 
+    Where it has deploy.charts, helm.
+
     `path` is the matrix file, relative to the noxfile's folder. Ends the program with the exit status
     2 and one message where the file has problems.
     """
@@ -40,6 +42,8 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
         _session(f"push-{spec.name}", ("push", spec.name, *file), f"Publish the image {spec.name}.", "")
     if parsed.images:
         _session("image-all", ("image", *file), "Build and prove every image.", "")
+    if parsed.deploy.charts:
+        _session("helm", ("helm", "check", *file), "Hold charts and manifests to the images in dist/.", "")
     _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
     _session("doctor", ("doctor", *file), "Say which toolchains would be used and what is missing.", "")
     _session("repro", ("repro", *file), "Build twice in different folders and compare.", "")

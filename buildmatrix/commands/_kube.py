@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from buildmatrix import matrix
 from buildmatrix.commands import options
@@ -152,9 +152,11 @@ def _reader(arguments: argparse.Namespace, parsed: Matrix | None) -> Reader:
     return Reader(runner=runner, access=options.access(arguments), keyring=keyring, layers=not arguments.skip_layers)
 
 
-def show_findings(findings: Iterable[Finding]) -> None:
-    """Findings as a person reads them, each once."""
-    for finding in dict.fromkeys(findings):
-        print()
-        print("\n".join(printable(line) for text in finding.lines() for line in text.split("\n")))
-    print()
+def show_findings(findings: Iterable[Finding], stream: TextIO | None = None) -> None:
+    """Findings as a person reads them, each once, on standard output or another stream."""
+    told = dict.fromkeys(findings)
+    for finding in told:
+        print(file=stream)
+        print("\n".join(printable(line) for text in finding.lines() for line in text.split("\n")), file=stream)
+    if told:
+        print(file=stream)
