@@ -16,6 +16,7 @@ ARCH_LABEL = "kubernetes.io/arch"
 
 OS_LABEL = "kubernetes.io/os"
 EFFECTS = ("NoSchedule", "NoExecute", "PreferNoSchedule")
+_OBJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _TAINT = re.compile(r"(?P<key>[A-Za-z0-9./_-]+)(=(?P<value>[A-Za-z0-9._-]*))?:(?P<effect>[A-Za-z]+)")
 
 
@@ -114,6 +115,13 @@ def _deploy(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _pool(path: str, given: Mapping[str, Any]) -> Iterator[Problem]:
+    name = path.removeprefix("pools.")
+    if not _OBJECT.fullmatch(name):
+        yield Problem(
+            key=path,
+            got=repr(name),
+            expected="up to 40 lower-case letters, digits and dashes: objects are named after it",
+        )
     if arch.normalise(given["arch"]) is None:
         known = ", ".join(row.goarch for row in arch.ARCHITECTURES)
         yield Problem(key=f"{path}.arch", got=repr(given["arch"]), expected=f"one of {known}")

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(rollout.document(plan), sort_keys=True))
     elif arguments.dry_run:
-        print("\n".join(rollout.diffs(plan, [stages.cleaned(item.value) for item in present])))
+        print("\n".join(rollout.diffs(plan, stages.deployed(present, style))))
     else:
         _show(plan, arguments.out)
     return EXIT_OK

@@ -101,8 +101,9 @@ def _patch(workload: Workload, pools: tuple[Pool, ...]) -> dict[str, Any]:
 
 
 def _target(workload: Workload) -> Mapping[str, str]:
+    """What the patch is for. Patches come before `namespace`, so that a namespace would match nothing."""
     item = workload.pod.item
-    named = {"group": item.group, "kind": item.kind, "name": item.name, "namespace": item.namespace}
+    named = {"group": item.group, "kind": item.kind, "name": item.name}
     return {key: value for key, value in named.items() if value}
 
 

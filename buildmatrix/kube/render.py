@@ -176,7 +176,7 @@ def sources(places: tuple[Path, ...], root: Path) -> tuple[Source, ...]:
 
 
 def _sources(place: Path, root: Path) -> Iterator[Source]:
-    name = str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+    name = _name(place, root)
     if not place.exists():
         raise UsageError(f"{name}: got no such file or folder, expected a chart, a kustomization or manifests")
     kind = _kind(place)
@@ -195,8 +195,14 @@ def _sources(place: Path, root: Path) -> Iterator[Source]:
 
 
 def _inner(place: Path, root: Path) -> Iterator[Source]:
-    if not place.is_symlink() or not place.is_dir():  # a link to a folder may lead around in circles
+    if not place.exists():  # a link to nothing: a finding of its own, when it is read
+        yield Source(kind="manifests", path=place, name=_name(place, root))
+    elif not place.is_symlink() or not place.is_dir():  # a link to a folder may lead around in circles
         yield from _sources(place, root)
+
+
+def _name(place: Path, root: Path) -> str:
+    return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
 
 
 def _kind(place: Path) -> Kind | None:

@@ -31,7 +31,7 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How it is staged: `canary` in percent of a pool's replicas, `soak` in seconds, with Argo's resource or without."""
+    """How it is staged: `canary` in percent of a pool's replicas, `soak` in seconds, by Argo's resource or without."""
 
     canary: int = 10
     soak: int = 300
@@ -85,7 +85,7 @@ def plan(
     if not staged:
         raise RolloutRefused("got no Deployment that uses an image of ours, expected one", fix="deploy it by kubectl")
     _unscaled(items, staged)
-    state = _State({key(cleaned(item.value)): cleaned(item.value) for item in present})
+    state = _State({key(value): value for value in deployed(present, style)})
     own = {workload.pod.item.key for workload in workloads}
     base = [item for item in items if item.key not in own and not _hook(item)]
     rest = [item for item in items if item.key in own and item.key not in staged and not _hook(item)]
@@ -97,6 +97,11 @@ def plan(
         stages.append(state.stage(_rest(rest, style)))
     stages += _retired(tuple(staged.values()), style, state)
     return tuple(stages), tuple(_told(items, rest))
+
+
+def deployed(present: Sequence[Item], style: Style) -> tuple[dict[str, Any], ...]:
+    """What is there already, in the form that stages have."""
+    return tuple(_here(item.value, style) for item in present)
 
 
 def key(value: Mapping[str, Any]) -> Key:
@@ -202,7 +207,16 @@ def canary_replicas(count: int, percent: int) -> int:
 
 
 def _replicas(workload: Workload) -> int:
-    found = at(workload.pod.item.value, ("spec", "replicas"))
+    found = _count(workload.pod.item.value)
+    if found < 1:
+        raise RolloutRefused(
+            f"{workload.pod.label}: got {found} replicas, expected at least one", fix="say how many shall serve"
+        )
+    return found
+
+
+def _count(value: Mapping[str, Any]) -> int:
+    found = at(value, ("spec", "replicas"))
     return int(found) if isinstance(found, (int, float)) else 1
 
 
@@ -243,7 +257,7 @@ def _here(value: Mapping[str, Any], style: Style) -> dict[str, Any]:
     """A copy; the namespace of the release is written into what has none, but not where kinds have none."""
     made = cleaned(value)
     if style.namespace and made.get("kind") not in _CLUSTER_WIDE:
-        made["metadata"].setdefault("namespace", style.namespace)
+        made.setdefault("metadata", {}).setdefault("namespace", style.namespace)
     return made
 
 
@@ -330,11 +344,12 @@ def _retired(workloads: Sequence[Workload], style: Style, state: _State) -> Iter
     old = [
         found for workload in workloads if (found := state.objects.get(key(_here(workload.pod.item.value, style))))
     ]  # fmt: skip
+    old = [one for one in old if _count(one)]
     if old:
         yield Stage(
             name="retire",
             apply=tuple(f"kubectl scale {_target(one)} --replicas=0" for one in old),
-            back=tuple(f"kubectl scale {_target(one)} --replicas={at(one, ('spec', 'replicas')) or 1}" for one in old),
+            back=tuple(f"kubectl scale {_target(one)} --replicas={_count(one)}" for one in old),
         )
 
 

@@ -32,7 +32,10 @@ class Editor:
         before = self.value(number)
         if at(before, path) == value and (value is not None or self._has(before, path)):
             return
-        meant = _with(before if before is not None else {}, path, value)
+        try:
+            meant = _with(before if before is not None else {}, path, value)
+        except (IndexError, TypeError, KeyError) as error:
+            raise self._refused(f"no place for {'.'.join(map(str, path))}") from error
         if before is None:
             self._append_line("\n".join(yamlwrite.block(meant)))
         else:
@@ -128,7 +131,7 @@ class Editor:
         start = self.text.index(":", key.end_mark.index) + 1
         end = _end(old) if old.id != "scalar" or old.value or old.style else start
         if parent.flow_style or not isinstance(value, (dict, list)) or not value:
-            text = json.dumps(value, ensure_ascii=False) if parent.flow_style else yamlwrite.block(value)[0]
+            text = _flow(value, json_style=bool(old.style)) if parent.flow_style else yamlwrite.block(value)[0]
             self._replace(start, end, f" {text}")
             return
         if old.id == "sequence" and old.flow_style and _plain_list(value) and old.value:
@@ -141,7 +144,9 @@ class Editor:
     def _insert(self, node: Any, key: str, value: Any) -> None:
         if node.flow_style:
             glue = ", " if node.value else ""
-            self._replace(_inner_end(node), _inner_end(node), f"{glue}{json.dumps(key)}: {json.dumps(value)}")
+            quoted = not node.value or bool(node.value[0][0].style)
+            head = json.dumps(key) if quoted else yamlwrite.scalar(key)
+            self._replace(_inner_end(node), _inner_end(node), f"{glue}{head}: {_flow(value, json_style=quoted)}")
             return
         self._insert_after(_end(node), yamlwrite.block({key: value}, node.start_mark.column))
 
@@ -173,6 +178,13 @@ class Editor:
         return FixRefused(
             f"{self._name}: got {what}, expected plain YAML", fix="write constraint and digest into it by hand"
         )
+
+
+def _flow(value: Any, *, json_style: bool) -> str:
+    """A value inside brackets: plain where its neighbours are, JSON where they are JSON."""
+    return json.dumps(value, ensure_ascii=False) if json_style or isinstance(value, (dict, list)) else (
+        yamlwrite.scalar(value)
+    )  # fmt: skip
 
 
 def _in_place(value: Any) -> str:

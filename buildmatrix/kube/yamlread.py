@@ -58,7 +58,7 @@ def documents(text: str, name: str) -> tuple[Document, ...]:
             if value is not None:
                 found.append(Document(value=value, node=node, number=len(found), line=node.start_mark.line + 1))
     except yaml.MarkedYAMLError as error:
-        raise _invalid(_at(name, error.problem_mark), _reason(error), fix=_fix(str(error.problem))) from error
+        raise _invalid(_at(name, error.problem_mark), _reason(error), fix=_fix(text, error)) from error
     except yaml.YAMLError as error:
         raise _invalid(name, str(error), fix="write it as text in UTF-8") from error
     return tuple(found)
@@ -90,8 +90,10 @@ def _reason(error: Any) -> str:
     return ", ".join(str(part) for part in (error.problem, error.context) if part)
 
 
-def _fix(problem: str) -> str:
-    return "indent with spaces: YAML knows no tabs there" if "tab" in problem or "\\t" in problem else "correct it"
+def _fix(text: str, error: Any) -> str:
+    at = error.problem_mark.index if error.problem_mark is not None else 0
+    tab = text[at : at + 1] == "\t" or "tab" in str(error.problem)
+    return "indent with spaces: YAML knows no tabs there" if tab else "correct it"
 
 
 def _invalid(name: str, why: str, *, fix: str) -> ManifestInvalid:

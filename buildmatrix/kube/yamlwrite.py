@@ -16,15 +16,27 @@ def scalar(value: object) -> str:
     """One scalar in a line: text plain where goyaml and YAML 1.1 and 1.2 all read the same text, else quoted."""
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and ": " not in value and not _ambiguous(value)
-        return value if plain else json.dumps(value, ensure_ascii=False)
+        return value if plain else quoted(value)
     return json.dumps(value)
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes; what no stream may hold as it is, and what could steer a terminal, as escapes."""
+    body = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else _escape(ord(char)) for char in body)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _ambiguous(text: str) -> bool:
     """Whether some reader of YAML takes a plain word for a number, a truth, a date or nothing."""
-    if not isinstance(yamlread.scalar(text), str) or text[0] in "+-.0123456789":
-        # 1:30 is a number of base 60 and 2024-05-22 a date for YAML 1.1; 1.2.3 is text for all.
-        return not re.fullmatch(r"[0-9]+(\.[0-9]+){2,}[A-Za-z0-9._+-]*|[0-9]+[A-Za-df-z][A-Za-z0-9]*", text)
+    if not isinstance(yamlread.scalar(text), str):
+        return True
+    if text[0] in "+-.0123456789":
+        # 1:30 is a number of base 60 and 2024-05-22 a date for YAML 1.1; 1.2.3 and 64Mi are text for all.
+        return not re.fullmatch(r"[0-9]+(\.[0-9]+){2,}[A-Za-z0-9._+-]*|[1-9][0-9]*(m|[KMGTPE]i)", text)
     return text.lower() in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 
 
