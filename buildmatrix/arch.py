@@ -154,6 +154,30 @@ def by_machine(machine: int, bits: int, little_endian: bool) -> Architecture | N
     return next((row for row in ARCHITECTURES if (row.machine, row.bits, row.little_endian) == wanted), None)
 
 
+_KERNELS = {
+    "arm64": ("aarch64", "arm64"),
+    "386": ("i686", "i586", "i486", "i386"),
+    "arm": ("armv7l", "armv8l"),
+    "loong64": ("loongarch64", "loong64"),
+}
+_COMPATIBLE = {"386": ("x86_64",), "arm": ("aarch64",), "mipsle": ("mips64",)}
+_OLD_ARM = {"6": ("armv6l",), "5": ("armv6l", "armv5tel", "armv5tejl")}
+
+
+def kernels(row: Architecture, level: str = "") -> tuple[str, ...]:
+    """What uname(2) says on kernels that run programs of this architecture and level, the usual name first.
+
+    armv8l is what a 64-bit kernel tells a process with a 32-bit personality (arch/arm64/include/asm/compat.h).
+    """
+    extra = _OLD_ARM.get(split_level(level)[0], ()) if row.goarch == "arm" else ()
+    return (*_KERNELS.get(row.goarch, (row.uname,)), *extra)
+
+
+def compatible_kernels(row: Architecture) -> tuple[str, ...]:
+    """What uname(2) says on kernels that run such programs where they were configured so, and the CPU can."""
+    return _COMPATIBLE.get(row.goarch, ())
+
+
 _MACHINE_NAMES = {
     0: "none", 2: "SPARC", 3: "Intel 80386", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "ARM",
     43: "SPARC V9", 62: "x86-64", 183: "AArch64", 243: "RISC-V", 247: "BPF", 258: "LoongArch",

@@ -354,3 +354,38 @@ class RolloutRefused(BuildmatrixError):
 
     code = "BM937"
     exit_status = EXIT_FINDINGS
+
+
+class BundleRefused(BuildmatrixError):
+    """A rollback bundle cannot be made of what is there; none was written."""
+
+    code = "BM940"
+    exit_status = EXIT_FINDINGS
+
+
+class Undetectable(BuildmatrixError):
+    """A script on a host cannot tell this root cause, or there is no such cause."""
+
+    code = "BM941"
+    exit_status = EXIT_USAGE
+
+
+class RepairRefused(BuildmatrixError):
+    """A file cannot be repaired safely, and was left alone."""
+
+    code = "BM942"
+    exit_status = EXIT_FINDINGS
+
+
+class RepairFailed(BuildmatrixError):
+    """The program that edits ELF files gave up, or damaged the copy that it was given; nothing was written."""
+
+    code = "BM943"
+    exit_status = EXIT_FINDINGS
+
+
+class DeliveryRefused(BuildmatrixError):
+    """The parts of a fix do not belong together; nothing was written."""
+
+    code = "BM944"
+    exit_status = EXIT_FINDINGS

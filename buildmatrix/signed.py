@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildmatrix.artifact import Artifact
+from buildmatrix.artifact import Artifact, Record
 from buildmatrix.dist import PROVENANCE, RECORD, SBOMS, Dist, canonical
 from buildmatrix.finding import Finding
 from buildmatrix.signing import bundle, check, statement, strict
@@ -54,6 +54,12 @@ class Files:
     cell: str
     artifact: Artifact
     documents: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Record) -> Files:
+        """What is signed of a cell by its record, whose digests the caller has compared."""
+        names = tuple(item.name for item in record.documents)
+        return cls(cell=record.cell, artifact=record.artifact, documents=names)
 
     @property
     def names(self) -> tuple[str, ...]:
