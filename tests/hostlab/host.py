@@ -1,0 +1,91 @@
+"""A bare host: a Debian root that scripts run in as they would there, by its own shells and tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.debianroots import make
+
+PACKAGES = ("bash", "busybox-static", "coreutils", "dash", "libc-bin", "libcap2-bin", "sed")
+SHELLS = {"dash": ("/bin/dash",), "bash": ("/bin/bash", "--posix"), "busybox": ("/bin/busybox", "sh")}
+TOOLS = (
+    "basename", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "dirname", "du", "getcap", "getconf", "head", "ln", "mkdir",
+    "mv", "od", "readlink", "rm", "sed", "setcap", "sha256sum", "sort", "stat", "sync", "tail", "tr", "uname", "wc",
+)  # fmt: skip
+_SOURCE = Path(__file__).with_name("step.c")
+
+
+@cache
+def stepper() -> bytes:
+    """The static program that stands in for every tool."""
+    built = _SOURCE.parent / f".step.{os.getpid()}"
+    command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-static", str(_SOURCE), "-o", str(built)]
+    subprocess.run(command, check=True)
+    try:
+        return built.read_bytes()
+    finally:
+        built.unlink()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A root, and a folder in it that one test may write to."""
+
+    root: make.Root
+    place: Path
+    inside: str
+    emulator: str | None
+
+    def run(
+        self, shell: str, script: str, *words: str, step: int | None = None, proc: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script by one of SHELLS, with every external program counted; killed at `step` if one is given."""
+        (self.place / "counter").unlink(missing_ok=True)
+        environment = {"PATH": f"{self.inside}/tools", "COUNTER": f"{self.inside}/counter", "HOME": "/"}
+        environment |= {"STEP": str(step)} if step is not None else {}
+        command = [*SHELLS[shell], script, *words]
+        if self.emulator is not None:
+            environment["EMULATOR"] = "/qemu-user"
+            command = ["/qemu-user", *command]
+        pairs = [f"{name}={value}" for name, value in environment.items()]
+
+        line = ["env", "-i", *pairs, "/usr/sbin/chroot", str(self.root.path), *command]
+        if proc:
+            mounting = 'mkdir -p "$0/proc" && mount -t proc proc "$0/proc" && exec "$@"'
+            line = ["unshare", "--mount", "sh", "-c", mounting, str(self.root.path), *line]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300, start_new_session=True)
+
+    @property
+    def steps(self) -> list[int]:
+        """Every moment at which a run like the last one can be killed: see step.c."""
+        names = (self.place / "counter").read_text().split()
+        return [
+            3 * call + phase for call, name in enumerate(names) for phase in (0, 1, 2) if phase != 1 or name == "cp"
+        ]
+
+
+def host(goarch: str, name: str, *, native: bool = False) -> Host:
+    """A host of an architecture with an empty folder of that name in it, and the tools.
+
+    `native` runs its programs on this machine's kernel although its userland is another: a 32-bit one.
+    """
+    root = make.root(goarch, PACKAGES)
+    make.made(root)
+    emulator = None if native else root.emulator
+    if root.emulator is not None and not (root.path / "qemu-user").exists():
+        shutil.copyfile(root.emulator, root.path / "qemu-user")
+        (root.path / "qemu-user").chmod(0o755)
+    inside = f"/lab-{os.getpid()}-{name}"
+    place = root.path / inside.lstrip("/")
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "tools").mkdir(parents=True)
+    for tool in TOOLS:
+        path = place / "tools" / tool
+        path.write_bytes(stepper())
+        path.chmod(0o755)
+    return Host(root=root, place=place, inside=inside, emulator=emulator)
