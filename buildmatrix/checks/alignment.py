@@ -16,11 +16,13 @@ from buildmatrix.finding import Severity
 
 _INCONGRUENT = "addresses and offsets that differ modulo the page size"
 _CLASH = "two segments in one page with other bytes or fewer rights"
-_EXPOSED = "read-only data in one page with writable data"
+EXPOSED = "read-only data in one page with writable data"
+"""The one defect with which a program still works."""
+
 _WHY = {
     _INCONGRUENT: "a kernel with such pages refuses the mapping and kills the program before main",
     _CLASH: "the later segment is mapped over the earlier one's end: code there cannot run, data there is wrong",
-    _EXPOSED: "it runs, but what should be read-only can be written",
+    EXPOSED: "it runs, but what should be read-only can be written",
 }
 
 
@@ -29,23 +31,24 @@ def _run(subject: Subject) -> Iterator[Violation]:
     if elf is None:
         return
     promised = [(index, size) for index, size in enumerate(PAGE_SIZES) if size in subject.target.page_sizes]
-    found = {size: defect for index, size in promised if (defect := _defect(elf, index, size))}
-    for defect, why in _WHY.items():
-        sizes = [size for size, its in found.items() if its == defect]
+    found = {size: what for index, size in promised if (what := defect(elf, index, size))}
+    for what, why in _WHY.items():
+        sizes = [size for size, its in found.items() if its == what]
         if not sizes:
             continue
         names = " and ".join(str(size // 1024) for size in sizes)
-        verb = "is mapped badly" if defect == _EXPOSED else "cannot be mapped"
+        verb = "is mapped badly" if what == EXPOSED else "cannot be mapped"
         yield Violation(
-            what=f"{verb} with {names} KiB pages (got {defect}, expected segments aligned to {max(sizes):#x})",
+            what=f"{verb} with {names} KiB pages (got {what}, expected segments aligned to {max(sizes):#x})",
             evidence="PT_LOAD " + ", ".join(f"{item.vaddr:#x}@{item.offset:#x}" for item in _loads(elf)),
             why=why,
             fix=_fix(subject, max(sizes)),
-            severity=Severity.WARNING if defect == _EXPOSED else Severity.ERROR,
+            severity=Severity.WARNING if what == EXPOSED else Severity.ERROR,
         )
 
 
-def _defect(elf: ElfFacts, index: int, size: int) -> str:
+def defect(elf: ElfFacts, index: int, size: int) -> str:
+    """What is wrong with mapping the file in pages of `size` bytes, PAGE_SIZES[index]; empty where nothing is."""
     if elf.page_incongruent[index]:
         return _INCONGRUENT
     if not elf.page_overlap[index]:
@@ -57,7 +60,12 @@ def _defect(elf: ElfFacts, index: int, size: int) -> str:
         one.vaddr - one.offset == two.vaddr - two.offset and not one.flags & ~two.flags & (PF_X | PF_W)
         for one, two in shared
     )
-    return _EXPOSED if harmless else _CLASH
+    return EXPOSED if harmless else _CLASH
+
+
+def mappable(elf: ElfFacts) -> tuple[int, ...]:
+    """The page sizes in bytes that kernels can map the file with, so that it works."""
+    return tuple(size for index, size in enumerate(PAGE_SIZES) if defect(elf, index, size) in ("", EXPOSED))
 
 
 def _loads(elf: ElfFacts) -> list[Segment]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from buildmatrix import arch
 from buildmatrix.arch import Architecture
+from buildmatrix.checks.alignment import mappable
 from buildmatrix.checks.floor import version_key
-from buildmatrix.facts import PAGE_SIZES, ElfFacts, Facts, GoInfo
+from buildmatrix.facts import ElfFacts, Facts, GoInfo
 
 _V2 = ("cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3")
 _V3 = (*_V2, "abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
@@ -51,18 +52,12 @@ def line(program: Program, row: Architecture) -> str:
         elf.go_build_id or "",
         " ".join(arch.kernels(row, program.level)),
         " ".join(arch.compatible_kernels(row)),
-        " ".join(str(size) for size in page_sizes(elf)),
+        " ".join(str(size) for size in mappable(elf)),
         " ".join(cpu_words(program.facts.go, elf, row)),
         " ".join(needs(elf)),
         " ".join(folders(elf, row)),
     )
     return "|".join(fields)
-
-
-def page_sizes(elf: ElfFacts) -> tuple[int, ...]:
-    """The page sizes in bytes that kernels can map the file with."""
-    rows = zip(PAGE_SIZES, elf.page_incongruent, elf.page_overlap, strict=True)
-    return tuple(size for size, torn, overlap in rows if not torn and not overlap)
 
 
 def cpu_words(go: GoInfo | None, elf: ElfFacts, row: Architecture) -> tuple[str, ...]:
