@@ -25,9 +25,7 @@ def select(dist: Dist, targets: Iterable[str], binaries: Iterable[str]) -> tuple
     """The records whose target and binary match any of the globs; all where there are none. Raises NothingSelected."""
     wanted = (tuple(targets), tuple(binaries))
     records = dist.records()
-    found = tuple(
-        record for record in records if _fits(record.target, wanted[0]) and _fits(record.binary, wanted[1])
-    )
+    found = tuple(record for record in records if _fits(record.target, wanted[0]) and _fits(record.binary, wanted[1]))
     if not found:
         raise NothingSelected(
             f"{dist.root}: no cell that was built fits",

@@ -84,6 +84,4 @@ def _members(path: Path) -> Iterator[Member]:
                 why="the blob is damaged or was altered",
                 fix="copy the layout again",
             )
-        yield Member(
-            path=f"{PAYLOAD}/{name}", source=path / name, sha256=scan.digests.sha256, size=scan.size
-        )
+        yield Member(path=f"{PAYLOAD}/{name}", source=path / name, sha256=scan.digests.sha256, size=scan.size)

@@ -76,9 +76,7 @@ def describe(contents: Contents) -> bytes:
     """bundle.json: what the bundle holds, for programs."""
     files = {member.path: {"sha256": member.sha256, "size": member.size} for member in contents.members}
     names = {"name": contents.name, "version": contents.version, "machine": contents.machine, "to": contents.to}
-    return canonical(
-        {"schema": SCHEMA, **names, "unit": contents.unit, "cells": list(contents.cells), "files": files}
-    )
+    return canonical({"schema": SCHEMA, **names, "unit": contents.unit, "cells": list(contents.cells), "files": files})
 
 
 def sums(contents: Contents) -> bytes:

@@ -18,7 +18,8 @@ class Rebuild:
     def __str__(self) -> str:
         """As it is to be typed."""
         name = self.target if self.target.replace("-", "").isalnum() else f'"{self.target}"'
-        return f"in matrix.toml, under [targets.{name}]: {self.key} = {self.value}; then: buildmatrix build -t {self.target}"
+        change = f"in matrix.toml, under [targets.{name}]: {self.key} = {self.value}"
+        return f"{change}; then: buildmatrix build -t {self.target}"
 
 
 def target_for(matrix: Matrix | None, goarch: str, *, dynamic: bool, named: str = "") -> str:

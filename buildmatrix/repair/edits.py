@@ -10,7 +10,7 @@ from buildmatrix.facts import ElfFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
-    """The wanted loader and run path (None: as it is; an empty run path: none), renamed libraries, page size in bytes."""
+    """The wanted loader and run path (None: as it is; empty: none), renamed libraries, page size in bytes."""
 
     interpreter: str | None = None
     rpath: str | None = None

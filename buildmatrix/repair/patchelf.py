@@ -38,7 +38,9 @@ def find(runner: Runner, environment: Mapping[str, str]) -> Program:
     return Program(path=Path(found), version=done.stdout.split()[1])
 
 
-def edit(program: Program, options: tuple[str, ...], file: Path, runner: Runner, environment: Mapping[str, str]) -> None:
+def edit(
+    program: Program, options: tuple[str, ...], file: Path, runner: Runner, environment: Mapping[str, str]
+) -> None:
     """Let it change a file, which is a copy. Raises RepairFailed where it gives up, dies, or does not end."""
     try:
         done = runner.run(

@@ -14,6 +14,7 @@ from pathlib import Path
 from buildmatrix import elf
 from buildmatrix.checks.alignment import mappable
 from buildmatrix.errors import DistUnwritable, RepairFailed, RepairRefused, ScanFailed
+from buildmatrix.facts import Facts
 from buildmatrix.host import Host, parse
 from buildmatrix.preflight.verdict import Verdict
 from buildmatrix.process import Runner
@@ -108,7 +109,7 @@ def _read(path: Path, data: bytes) -> File:
     return _file(elf.facts_of_bytes(data, symbols=True), data, path.name)
 
 
-def _file(facts: elf.Facts, data: bytes, name: str) -> File:
+def _file(facts: Facts, data: bytes, name: str) -> File:
     if facts.elf is None:
         raise RepairFailed(
             f"{name}: got a file of the format {facts.format}, expected ELF", fix="build the program again instead"

@@ -47,7 +47,10 @@ def _readable(name: str, facts: Facts) -> tuple[ElfFacts, Architecture]:
     if facts.issues or elf.truncated:
         issue = facts.issues[0].code if facts.issues else "truncated"
         raise _refused(
-            name, f"got a damaged ELF file ({issue})", "what is damaged cannot be edited safely", "build or copy it again"
+            name,
+            f"got a damaged ELF file ({issue})",
+            "what is damaged cannot be edited safely",
+            "build or copy it again",
         )
     row = arch.by_machine(elf.machine, elf.bits, elf.little_endian)
     if row is None or elf.type not in (ElfType.EXEC, ElfType.DYN):
@@ -93,7 +96,7 @@ def _kind(name: str, elf: ElfFacts, facts: Facts, edits: Edits, advise: Advise) 
         )  # fmt: skip
     if not elf.has_sections:
         raise _refused(
-            name, "got a file without section headers", "patchelf finds what it edits by them, and damages it otherwise",
+            name, "got a file without section headers", "patchelf finds by them what it edits",
             "repair the file that it was stripped from, or build it again",
         )  # fmt: skip
 
@@ -102,7 +105,10 @@ def _libraries(name: str, elf: ElfFacts, edits: Edits) -> None:
     for old, new in edits.replaced:
         if old not in elf.needed:
             raise _refused(
-                name, f"does not need {old}", f"it needs {', '.join(elf.needed) or 'nothing'}", "correct --replace-needed"
+                name,
+                f"does not need {old}",
+                f"it needs {', '.join(elf.needed) or 'nothing'}",
+                "correct --replace-needed",
             )
         if new in elf.needed:
             raise _refused(
@@ -136,11 +142,10 @@ def _libc(name: str, elf: ElfFacts, row: Architecture, edits: Edits, advise: Adv
         known = {posixpath.basename(loader) for loader in (row.glibc_loader, row.musl_loader)}
         base = posixpath.basename(wanted)
         if base not in known:
-            owner = next(
-                (item.uname for item in ARCHITECTURES if base in _names(item)), "no system that is known here"
-            )
+            owner = next((item.uname for item in ARCHITECTURES if base in _names(item)), "no system that is known here")
             raise _refused(
-                name, f"got the loader {wanted}, which is of {owner}, expected {' or '.join(sorted(known))} for {row.uname}",
+                name,
+                f"got the loader {wanted}, which is of {owner}, expected {' or '.join(sorted(known))} for {row.uname}",
                 "the kernel does not start a program whose loader it cannot execute", f"name {row.uname}'s loader",
             )  # fmt: skip
 

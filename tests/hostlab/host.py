@@ -14,7 +14,8 @@ from tests.debianroots import make
 PACKAGES = ("bash", "busybox-static", "coreutils", "dash", "libc-bin", "libcap2-bin", "sed")
 SHELLS = {"dash": ("/bin/dash",), "bash": ("/bin/bash", "--posix"), "busybox": ("/bin/busybox", "sh")}
 TOOLS = (
-    "basename", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "dirname", "du", "getcap", "getconf", "head", "ln", "mkdir",
+    "basename", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "dirname", "du",
+    "getcap", "getconf", "head", "ln", "mkdir",
     "mv", "od", "readlink", "rm", "sed", "setcap", "sha256sum", "sort", "stat", "sync", "tail", "tr", "uname", "wc",
 )  # fmt: skip
 _SOURCE = Path(__file__).with_name("step.c")
