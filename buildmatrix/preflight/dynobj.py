@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from buildmatrix.preflight.elfimage import PT_DYNAMIC, PT_GNU_STACK, PT_PHDR, Header, Layout, Phdr
 from buildmatrix.preflight.hashtable import HashTable
-from buildmatrix.preflight.memory import AddressSpace, Blob, Endless, Fault
-from buildmatrix.preflight.versiontables import VersionDef, VersionNeed, walk_definitions, walk_needs
+from buildmatrix.preflight.memory import AddressSpace, Blob, Fault
+from buildmatrix.preflight.versiontables import VersionDef, VersionNeed, VersionTables, walk_definitions, walk_needs
 
 DT_NEEDED, DT_PLTRELSZ, DT_PLTGOT, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 3, 4, 5, 6, 7, 8
 DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ, DT_PLTREL, DT_TEXTREL, DT_JMPREL = 14, 15, 16, 17, 18, 20, 22, 23
@@ -364,23 +364,9 @@ class DynamicObject:
         return None if DT_VERDEF not in self.tags else tuple(self.walk_defs())
 
     @cached_property
-    def needs(self) -> tuple[VersionNeed | bytes, ...] | None:
-        """What `walk_needs` yields, or None where reading it fails."""
-        try:
-            return tuple(self.walk_needs())
-        except (Fault, Endless):
-            return None
-
-    @cached_property
-    def defined_versions(self) -> frozenset[tuple[int, bytes]] | None:
-        """Hash and name of every Verdef, or None where reading them all might do more than reading one."""
-        try:
-            rows = self.version_defs or ()
-            if not self.space.pristine or any(row.revision != 1 for row in rows):
-                return None
-            return frozenset((row.hash, self.name_of(row)) for row in rows)
-        except (Fault, Endless):
-            return None
+    def version_tables(self) -> VersionTables:
+        """What is asked of others and what is defined here, at a glance."""
+        return VersionTables(self)
 
     def name_of(self, definition: VersionDef) -> bytes:
         """The name of a version that is defined here. Raises Fault."""

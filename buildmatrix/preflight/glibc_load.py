@@ -40,6 +40,7 @@ class Loading:
         self.rtld = self._rtld(interpreter, start.process.interpreter_name or "")
         self.loaded: list[Loaded] = [self.main, self.rtld]
         self.closure: list[Loaded] = []
+        self._named: dict[str, Loaded] = {}
         self.mapper = LibraryMapper(start.view, start.host.page_size, loader, main.layout)
 
     def _rtld(self, mapped: Mapped, name: str) -> Loaded:
@@ -55,13 +56,14 @@ class Loading:
         self._close(preloads)
 
     def _by_name(self, name: str) -> Loaded | None:
-        for item in self.loaded:
-            if item.answers(name):
-                return item
-            if item.object.soname == name:
+        """The first object of this name; it stays the first."""
+        known = self._named.get(name)
+        for item in self.loaded if known is None else ():
+            if item.answers(name) or item.object.soname == name:
                 item.names.add(name)
-                return item
-        return None
+                known = self._named[name] = item
+                break
+        return known
 
     def open(self, name: str, who: Loaded) -> Loaded:
         """_dl_map_object: the object behind a name. Raises LoadError."""

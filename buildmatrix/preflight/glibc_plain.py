@@ -38,18 +38,16 @@ class Question(NamedTuple):
 class Plain:
     """An object that only the want of a symbol can stop.
 
-    `names` are the places in `questions` by name; `delicate` are references for which it matters what is found;
-    `files` are those that versions are wanted from. `met` are sets of
-    objects, by id, that answer all the questions between them.
+    `questions` are what must be found, by key; `delicate` are references for which it matters what is found; `files`
+    are those that versions are wanted from. `met` are sets of objects, by id, that answer all between them.
     """
 
-    def __init__(self, questions: tuple[Question, ...], delicate: tuple[Reference, ...], files: frozenset[str]) -> None:
+    def __init__(
+        self, questions: dict[bytes, Question], delicate: tuple[Reference, ...], files: frozenset[str]
+    ) -> None:
         self.questions = questions
         self.delicate = delicate
         self.files = files
-        self.names: dict[bytes, list[int]] = {}
-        for number, question in enumerate(questions):
-            self.names.setdefault(question.name, []).append(number)
         self.met: list[frozenset[int]] = []
 
 
@@ -171,7 +169,7 @@ class _Reader:
         """The questions behind what is referred to. Raises Fault, Endless."""
         library = self.library
         if not self.most and not self.named:
-            return Plain((), (), frozenset())
+            return Plain({}, (), frozenset())
         symbols = library.symbols(self.most + 1)
         strings = library.space.stretch(library.required(DT_STRTAB))
         if strings is None or strings[0].find(b"\0", strings[1] + max(row[0] for row in symbols)) < 0:
@@ -202,7 +200,7 @@ class _Reader:
             if key not in asked:
                 asked[key] = Question(name, word[0], plt, key)
         files = frozenset(need.file.decode(errors="surrogateescape") for need in library.version_needs)
-        return Plain(tuple(asked.values()), tuple(delicate), files)
+        return Plain(asked, tuple(delicate), files)
 
     def _versions(self) -> tuple[int, ...] | None:
         """The raw version index of every symbol; None where one lies past the tables. Raises Fault, Endless."""

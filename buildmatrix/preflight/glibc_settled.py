@@ -41,7 +41,8 @@ class Provider:
 
     def __init__(self, library: DynamicObject) -> None:
         self.library = library
-        self._answers: dict[bytes, bool] = {}
+        self.answered: set[bytes] = set()
+        self._open: set[bytes] = set()
         self.versioned = True
         self._table = _Table(0, (), [], [])
         try:
@@ -95,12 +96,14 @@ class Provider:
         return area is not None and bool(area.prot & 4) and self.library.space.backed(area, address)
 
     def answers(self, question: Question) -> bool:
-        """Whether a lookup of the question ends here."""
-        known = self._answers.get(question.key)
-        if known is None:
+        """Whether a lookup of the question ends here; `answered` are the keys of those of which that is known."""
+        key = question.key
+        if question.name not in self.names or key in self._open:
+            return False
+        if key not in self.answered:
             symbol = choose(self.library, self._named(question.name), question.name, question.wanted, question.kind)
-            known = self._answers[question.key] = symbol is not None and _bindable(symbol)
-        return known
+            (self.answered if symbol is not None and _bindable(symbol) else self._open).add(key)
+        return key in self.answered
 
     def _named(self, name: bytes) -> Iterator[Symbol]:
         """HashTable.candidates, from what was read as a whole."""
@@ -172,18 +175,14 @@ class Settled:
 
 def _meets(asks: Plain, item: Loaded, closure: list[Loaded], providers: dict[int, Provider]) -> bool:
     """Whether every question is answered; by whom is remembered, if it is by libraries alone."""
-    left = dict.fromkeys(range(len(asks.questions)))
-    used: list[int] = []
-    program = False
+    left, used, program = set(asks.questions), [], False
     near = [other for other in item.requires if id(other.object) in providers]
     for other in (*near, *closure):
         if not left:
             break
         provider, before = providers[id(other.object)], len(left)
-        for name in asks.names.keys() & provider.names:
-            for number in asks.names[name]:
-                if number in left and provider.answers(asks.questions[number]):
-                    del left[number]
+        left -= provider.answered
+        left -= {key for key in left if provider.answers(asks.questions[key])}
         if len(left) < before:
             used.append(id(other.object))
             program = program or other.is_main

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERDEF, DT_VERSYM
+from buildmatrix.preflight.dynobj import DT_RELR, DT_STRTAB, DT_VERDEF, DT_VERSYM, DynamicObject
 from buildmatrix.preflight.glibc_open import Crash, LoadError
 from buildmatrix.preflight.glibc_search import Loaded
 from buildmatrix.preflight.memory import Fault
@@ -48,25 +48,38 @@ class _Check:
     def one(self, item: Loaded) -> None:
         """_dl_check_map_versions."""
         library = item.object
-        if DT_STRTAB not in library.tags:
+        if DT_STRTAB not in library.tags or self._at_a_glance(library):
             return
         if library.need_revision != 1:
             text = f"unsupported version {library.need_revision} of Verneed record"
             raise LoadError(item.name or self.program, text, place=library.path)
         provider: Loaded | None = None
-        for need in library.needs or library.walk_needs():
+        for need in library.walk_needs():
             if isinstance(need, bytes):
                 provider = self._provider(item, need)
             elif provider is not None:
                 self._match(provider, need, item.name or self.program)
         highest = library.highest_version
-        for row in (library.version_defs or ()) if library.defined_versions is None else ():
+        for row in library.version_defs or ():
             if not row.flags & 1:
                 library.space.read(row.name_at, 4)
         if highest and DT_VERSYM not in library.tags:
             raise Crash(library.path, Fault("SIGSEGV", 8))
         if self.started.version >= (2, 36) and library.version_needs and DT_RELR in library.tags:
             self._relr(item, self.program)
+
+    def _at_a_glance(self, library: DynamicObject) -> bool:
+        """Whether every version is there and nothing else can go wrong or be said."""
+        wanted = library.version_tables.wanted
+        if wanted is None or library.version_tables.defined is None or DT_RELR in library.tags:
+            return False
+        if library.highest_version and DT_VERSYM not in library.tags:
+            return False
+        for file, versions in wanted.items():
+            provider = self.names.get(file)
+            if provider is None or not versions <= (provider.object.version_tables.defined or frozenset()):
+                return False
+        return True
 
     @staticmethod
     def _relr(item: Loaded, program: str) -> None:
@@ -102,8 +115,6 @@ class _Check:
             return
         if not library.tags[DT_VERDEF]:
             raise LoadError("", "", place=library.path, why="DT_VERDEF is 0")
-        if (need.hash, need.name) in (library.defined_versions or ()):
-            return
         for row in library.walk_defs():
             if row.revision != 1:
                 self._fatal(provider, version, f"{told}: unsupported version {row.revision} of Verdef record")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from buildmatrix.preflight.elfimage import Layout
-from buildmatrix.preflight.memory import Endless
+from buildmatrix.preflight.memory import Endless, Fault
+
+if TYPE_CHECKING:
+    from buildmatrix.preflight.dynobj import DynamicObject
 
 MOST = 1 << 16
 Read = Callable[[int, int], bytes]
@@ -69,3 +73,37 @@ def walk_definitions(layout: Layout, read: Read, address: int) -> Iterator[Versi
             return
         address += following
     raise Endless("its table of defined versions goes on and on")
+
+
+class VersionTables:
+    """The versions of one object as sets, where reading them all does no more than reading one."""
+
+    def __init__(self, library: DynamicObject) -> None:
+        self.library = library
+
+    @cached_property
+    def defined(self) -> frozenset[tuple[int, bytes]] | None:
+        """Hash and name of every Verdef of revision 1; None where there are others, or reading them fails."""
+        library = self.library
+        try:
+            rows = library.version_defs or ()
+            if not library.space.pristine or any(row.revision != 1 for row in rows):
+                return None
+            return frozenset((row.hash, library.name_of(row)) for row in rows)
+        except (Fault, Endless):
+            return None
+
+    @cached_property
+    def wanted(self) -> dict[str, set[tuple[int, bytes]]] | None:
+        """Hash and name of every version that is asked for, by file; None where reading them fails."""
+        library = self.library
+        try:
+            if library.need_revision != 1 or not library.space.pristine:
+                return None
+            found: dict[str, set[tuple[int, bytes]]] = {}
+            for need in library.version_needs:
+                file = need.file.decode(errors="surrogateescape")
+                found.setdefault(file, set()).add((need.hash, need.name))
+        except (Fault, Endless):
+            return None
+        return found
