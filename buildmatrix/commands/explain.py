@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,7 @@ def _all(arguments: argparse.Namespace) -> int:
 
     host = _host(arguments)
     judge = Judge(_view(arguments, host), host)
+    gc.set_threshold(200_000, 20, 100)  # what is read of a root's libraries stays: going through it again finds nothing
     bad = 0
     for item in sweep(judge):
         if isinstance(item, Seen):

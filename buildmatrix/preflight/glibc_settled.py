@@ -98,9 +98,7 @@ class Provider:
     def answers(self, question: Question) -> bool:
         """Whether a lookup of the question ends here; `answered` are the keys of those of which that is known."""
         key = question.key
-        if question.name not in self.names or key in self._open:
-            return False
-        if key not in self.answered:
+        if key not in self.answered and key not in self._open:
             symbol = choose(self.library, self._named(question.name), question.name, question.wanted, question.kind)
             (self.answered if symbol is not None and _bindable(symbol) else self._open).add(key)
         return key in self.answered
@@ -175,17 +173,39 @@ class Settled:
 
 def _meets(asks: Plain, item: Loaded, closure: list[Loaded], providers: dict[int, Provider]) -> bool:
     """Whether every question is answered; by whom is remembered, if it is by libraries alone."""
-    left, used, program = set(asks.questions), [], False
-    near = [other for other in item.requires if id(other.object) in providers]
-    for other in (*near, *closure):
+    scope = [item for item in item.requires if id(item.object) in providers] + closure
+    used: set[int] = set()
+    left = set(asks.questions)
+    for other in scope:  # what is known already
+        provider = providers[id(other.object)]
+        if not left.isdisjoint(provider.answered):
+            left -= provider.answered
+            used.add(id(other.object))
         if not left:
             break
-        provider, before = providers[id(other.object)], len(left)
-        left -= provider.answered
-        left -= {key for key in left if provider.answers(asks.questions[key])}
-        if len(left) < before:
-            used.append(id(other.object))
-            program = program or other.is_main
-    if not left and not program and len(asks.met) < MOST_MET:
+    if left and not _asked(asks, left, scope, providers, used):
+        return False
+    if len(asks.met) < MOST_MET and not any(other.is_main and id(other.object) in used for other in closure):
         asks.met.append(frozenset(used))
-    return not left
+    return True
+
+
+def _asked(asks: Plain, left: set[bytes], scope: list[Loaded], providers: dict[int, Provider], used: set[int]) -> bool:
+    """Ask for what is not known yet; whether everything is found."""
+    names: dict[bytes, list[Question]] = {}
+    for key in left:
+        question = asks.questions[key]
+        names.setdefault(question.name, []).append(question)
+    for other in scope:
+        provider = providers[id(other.object)]
+        for name in names.keys() & provider.names:
+            open_still = [question for question in names[name] if not provider.answers(question)]
+            if len(open_still) < len(names[name]):
+                used.add(id(other.object))
+            if open_still:
+                names[name] = open_still
+            else:
+                del names[name]
+        if not names:
+            return True
+    return False

@@ -48,8 +48,15 @@ class _Check:
     def one(self, item: Loaded) -> None:
         """_dl_check_map_versions."""
         library = item.object
-        if DT_STRTAB not in library.tags or self._at_a_glance(library):
+        if DT_STRTAB not in library.tags:
             return
+        if not self._at_a_glance(library):
+            self._row_by_row(item)
+        if self.started.version >= (2, 36) and library.version_needs and DT_RELR in library.tags:
+            self._relr(item, self.program)
+
+    def _row_by_row(self, item: Loaded) -> None:
+        library = item.object
         if library.need_revision != 1:
             text = f"unsupported version {library.need_revision} of Verneed record"
             raise LoadError(item.name or self.program, text, place=library.path)
@@ -65,13 +72,11 @@ class _Check:
                 library.space.read(row.name_at, 4)
         if highest and DT_VERSYM not in library.tags:
             raise Crash(library.path, Fault("SIGSEGV", 8))
-        if self.started.version >= (2, 36) and library.version_needs and DT_RELR in library.tags:
-            self._relr(item, self.program)
 
     def _at_a_glance(self, library: DynamicObject) -> bool:
         """Whether every version is there and nothing else can go wrong or be said."""
         wanted = library.version_tables.wanted
-        if wanted is None or library.version_tables.defined is None or DT_RELR in library.tags:
+        if wanted is None or library.version_tables.defined is None:
             return False
         if library.highest_version and DT_VERSYM not in library.tags:
             return False
