@@ -15,7 +15,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,21 +120,31 @@ class Dist:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write one file atomically and durably; a file that already holds `data` is left alone, a link is not."""
-        with contextlib.suppress(OSError):
-            if not path.is_symlink() and path.read_bytes() == data:
-                return
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with scratch.open("wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                scratch.replace(path)
-            finally:
-                scratch.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+        self.write_all({path: data})
+
+    def write_all(self, files: Mapping[Path, bytes]) -> None:
+        """Write several files, each atomically and all durably, in their order.
+
+        Every byte is on the disk before the first name changes, so that a crash leaves the old or the new file of
+        each. They share their flushes: the disk is asked for all of them at once, and for each folder once.
+        """
+        fresh = [path for path, data in files.items() if not _holds(path, data)]
+        scratch = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in fresh}
+        try:
+            for path, partial in scratch.items():
+                with _explained(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    partial.write_bytes(files[path])
+            _flush(scratch)
+            for path, partial in scratch.items():
+                with _explained(path):
+                    partial.replace(path)
+        finally:
+            for partial in scratch.values():
+                partial.unlink(missing_ok=True)
+        for folder in dict.fromkeys(path.parent for path in scratch):
+            with _explained(folder):
+                _sync_folder(folder)
 
     def write_record(self, record: Record) -> None:
         """Write a cell's record.json."""
@@ -190,6 +201,27 @@ def _try_lock(stream: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return not path.is_symlink() and path.read_bytes() == data
+    return False
+
+
+def _flush(written: Mapping[Path, Path]) -> None:
+    """Flush files to the disk, by their final paths; several at once, since a disk commits what waits together."""
+
+    def flush(path: Path) -> None:
+        with _explained(path), written[path].open("rb") as stream:
+            os.fsync(stream.fileno())
+
+    if len(written) < 2:
+        for path in written:
+            flush(path)
+        return
+    with ThreadPoolExecutor(len(written)) as pool:
+        list(pool.map(flush, written))
 
 
 def _sync_folder(path: Path) -> None:

@@ -73,16 +73,15 @@ def names(file_name: str, documents: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def sign(dist: Dist, files: Files, signer: Signer) -> tuple[Signature, ...]:
-    """Sign everything of a cell; the record of it is written last.
+    """Sign everything of a cell; all bundles and the record of them are written together.
 
     Call under the cell's lock, once nothing of the cell changes any more. Raises what the signer raises.
     """
-    made = []
-    for name in files.names:
-        data = bundle.encode(_bundle(dist, files, name, signer))
-        dist.write(dist.folder(files.cell) / f"{name}{bundle.SUFFIX}", data)
-        made.append(_signature(name, data))
-    dist.write(dist.folder(files.cell) / SIGNATURES, _encode(files.cell, signer.identity, made))
+    bundles = {name: bundle.encode(_bundle(dist, files, name, signer)) for name in files.names}
+    made = [_signature(name, data) for name, data in bundles.items()]
+    written = {f"{name}{bundle.SUFFIX}": data for name, data in bundles.items()}
+    written[SIGNATURES] = _encode(files.cell, signer.identity, made)
+    dist.write_all({dist.folder(files.cell) / name: data for name, data in written.items()})
     return tuple(made)
 
 

@@ -137,9 +137,8 @@ def provenance(run: CellRun) -> None:
 
 
 def _write(run: CellRun, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        run.dist.write(run.dist.folder(run.cell) / name, data)
-        run.documents = (*run.documents, attest.document(name, data))
+    run.dist.write_all({run.dist.folder(run.cell) / name: data for name, data in files.items()})
+    run.documents = (*run.documents, *(attest.document(name, data) for name, data in files.items()))
 
 
 def _basis(run: CellRun) -> attest.Basis:

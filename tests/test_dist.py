@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import stat
 import threading
 import time
 from dataclasses import fields, replace
@@ -183,6 +184,49 @@ def test_an_equal_file_is_left_alone(tmp_path: Path) -> None:
     ],
     ids=lambda value: errno.errorcode.get(value, "") if isinstance(value, int) else "",
 )
+def test_files_that_are_written_together_are_flushed_before_the_first_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash in between leaves the old or the new file of each, never half of one."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(f"rename {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    dist = Dist(tmp_path)
+    dist.write_all({tmp_path / "cell" / name: name.encode() for name in ("a", "b", "c")})
+    assert done == ["file", "file", "file", "rename a", "rename b", "rename c", "folder"]
+    done.clear()
+    dist.write_all({tmp_path / "cell/a": b"a", tmp_path / "cell/b": b"new"})
+    assert done == ["file", "rename b", "folder"], "what is there is left alone"
+
+
+def test_a_failure_among_several_leaves_all_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dist = Dist(tmp_path)
+    names = [tmp_path / name for name in ("a", "b", "c")]
+    dist.write_all(dict.fromkeys(names, b"old"))
+    fsync = os.fsync
+
+    def fail(handle: int) -> None:
+        if os.fstat(handle).st_size == 5:
+            raise OSError(errno.ENOSPC, "no space")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(errors.DiskFull, match=r"/c: no space left"):
+        dist.write_all(dict(zip(names, (b"new", b"new", b"newer"), strict=True)))
+    assert [path.read_bytes() for path in names] == [b"old"] * 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failed_write_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[errors.BuildmatrixError], status: int,

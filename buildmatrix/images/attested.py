@@ -240,8 +240,7 @@ def _sources(basis: Basis) -> Iterator[Source]:
 def write(dist: Dist, spec: ImageSpec, made: Mapping[str, bytes]) -> tuple[Document, ...]:
     """Write an image's documents, remove those of older ones, and give the record's lines about them."""
     folder = documents_path(dist, spec.name)
-    for name, data in made.items():
-        dist.write(folder / name, data)
+    dist.write_all({folder / name: data for name, data in made.items()})
     for path in folder.iterdir():
         if path.name not in made:
             path.unlink(missing_ok=True)
