@@ -12,10 +12,19 @@ from typing import Any
 import jsonschema
 import pytest
 
-from buildmatrix import cli
+from buildmatrix import cli, matrix, prepare
 from buildmatrix.errors import EXIT_FINDINGS, EXIT_MISSING, EXIT_OK, EXIT_USAGE, MatrixError
+from buildmatrix.oci import copy
+from buildmatrix.oci.http import Access
+from buildmatrix.oci.layout import Layout
+from buildmatrix.oci.registry import Registry, Repository
+from buildmatrix.process import SubprocessRunner
+from buildmatrix.signing.imagesign import sign_image
+from buildmatrix.signing.registry import Subject
+from buildmatrix.signing.remote import Remote
 from tests import factory, kube_lab
 from tests.kube_lab import REPOSITORY, deployment, pod
+from tests.registry_server import RegistryServer
 
 HELM = """\
 #!/bin/sh
@@ -453,3 +462,49 @@ def test_wrong_tables(tables: dict[str, Any], key: str) -> None:
     with pytest.raises(MatrixError) as caught:
         factory.parse(factory.document(**tables))
     assert any(problem.key.startswith(key) for problem in caught.value.problems), caught.value
+
+
+SIGNED = """\
+schema = 1
+project = { name = "app", version = "1.2.3" }
+binaries.app = { package = "./cmd/app" }
+targets.amd64 = { goarch = "amd64" }
+signing = { backend = "key", key = "cosign.key", trusted-keys = ["cosign.pub"] }
+"""
+
+
+def test_an_index_in_a_registry_must_be_signed_by_whom_matrix_toml_trusts(
+    here: Path,
+    tmp_path: Path,
+    image: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BUILDMATRIX_PASSWORD", "secret words")
+    assert cli.main(["keygen", "-o", "cosign.key"]) == EXIT_OK
+    with RegistryServer() as server, Registry(server.host, access=Access(plain_http=(server.host,))) as registry:
+        repository = registry.repository("team/app")
+        copy.copy(Layout(tmp_path / "layout"), repository, image[1], tags=("v1",))
+        name = f"{server.host}/team/app"
+        (here / "a.yaml").write_text(kube_lab.text(deployment(pod(f"{name}@{image[1]}"))))
+        arguments = ("a.yaml", "--image", f"{name}:v1", "--plain-http", server.host)
+        assert helm_check(*arguments) == EXIT_OK
+        assert "its signatures were not verified" in capsys.readouterr().out
+        (here / "matrix.toml").write_text(SIGNED)
+        assert helm_check(*arguments) == EXIT_FINDINGS
+        out = capsys.readouterr().out
+        assert "BM749" in out and "ok    a.yaml" not in out
+        children = repository.manifest("v1").manifest().manifests
+        _sign(here, repository, tuple(item.digest for item in children))
+        assert helm_check(*arguments) == EXIT_FINDINGS
+        assert f"BM749 {image[1]}" in capsys.readouterr().out
+        _sign(here, repository, (image[1],))
+        assert helm_check(*arguments) == EXIT_OK
+        assert "BM" not in capsys.readouterr().out
+
+
+def _sign(root: Path, repository: Repository, digests: tuple[str, ...]) -> None:
+    parsed = matrix.read(root / matrix.FILE_NAME)
+    keyring = prepare.keyring(parsed, prepare.Host.current(), SubprocessRunner())
+    subjects = tuple(Subject(digest=digest) for digest in digests)
+    sign_image(Remote(repository), subjects, keyring.signer(), created="2024-05-22T14:30:00Z")

@@ -226,6 +226,7 @@ def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
     tables |= {"images": {"app": {"targets": ["*"]}}} if title.startswith("images") else {}
     builder = {"driver": "remote", "nodes": {"linux/amd64": "tcp://127.0.0.1:1"}}
     tables |= {"builders": {"a": builder}} if title.startswith("builders") else {}
+    tables |= {"deploy": {}, "pools": {"a": {"arch": "arm64"}}} if title.startswith(("deploy", "pools")) else {}
     section, _, entry = title.partition(".")
     inner = tables[section]
     if entry:

@@ -51,10 +51,13 @@ class Draft:
     home: Path
     folder: Path
     before: dict[Path, str] = field(default_factory=dict)
+    _checked: Checked | None = None
 
     def check(self) -> Checked:
-        """The check's result on the copy as it stands."""
-        return check.check(self.job, (self.source,))[0]
+        """The check's result on the copy as it stands; one that nothing was written after is not made again."""
+        if self._checked is None:
+            self._checked = check.check(self.job, (self.source,))[0]
+        return self._checked
 
     def read(self, place: Path) -> str:
         """A file's text; nothing where there is none yet. Raises FixRefused."""
@@ -69,6 +72,7 @@ class Draft:
 
     def write(self, place: Path, text: str) -> None:
         """Put a file's new text into the copy."""
+        self._checked = None
         self.before.setdefault(place, self.read(place))
         with (self.folder / place).open("w", encoding="utf-8", newline="") as stream:
             stream.write(text)
@@ -92,6 +96,7 @@ class Draft:
         if not good:
             for place in list(self.before):
                 self.write(place, saved.get(place, self.before[place]))
+            self._checked = was
         return good
 
     def changes(self) -> Iterator[Change]:

@@ -133,8 +133,12 @@ class Reader:
             )
             return (said,)
         subjects = [Subject(digest=top.digest)]
-        subjects += [Subject(digest=item.digest) for item in top.manifest().manifests if item.is_manifest]
+        subjects += [Subject(digest=item.digest) for item in top.manifest().manifests if _child(item)]
         return verify_image(remote, tuple(subjects), Context(policy=self.keyring.policy(), now=datetime.now(UTC)))
+
+
+def _child(item: Descriptor) -> bool:
+    return item.is_manifest and not item.is_attestation
 
 
 _NOWHERE = platforms.Platform(os="unknown", architecture="unknown")
