@@ -1,4 +1,4 @@
-"""The contents of bundles from cells in dist/, one bundle a machine: every file is read and held to its record."""
+"""The contents of bundles from cells in dist/: one bundle a machine, every file held to its record first."""
 
 from __future__ import annotations
 

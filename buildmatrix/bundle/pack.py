@@ -30,11 +30,12 @@ def write(contents: Contents, folder: Path) -> Path:
     Raises BundleRefused where a member is no longer what it was found to be, DistUnwritable.
     """
     path = folder / f"{contents.stem}{SUFFIX}"
+    found = tuple(entries(contents))
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as stream:
-            layer.write(entries(contents), stream, time=contents.time)
+            layer.write(found, stream, time=contents.time)
             stream.flush()
             os.fsync(stream.fileno())
         _check(contents)

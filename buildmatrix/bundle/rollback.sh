@@ -195,6 +195,7 @@ dress() {
   if [ -f "$2" ]; then
     owner=$(stat -c '%u:%g' "$2" 2>/dev/null) && { chown "$owner" "$1" 2>/dev/null || :; }
     mode=$(stat -c '%a' "$2" 2>/dev/null) || mode=755
+    [ -x "$2" ] || mode=755
     if command -v getcap >/dev/null 2>&1 && command -v setcap >/dev/null 2>&1; then
       granted=$(getcap "$2" 2>/dev/null)
       granted=${granted#"$2" }

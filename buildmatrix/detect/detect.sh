@@ -462,8 +462,10 @@ judge_mount() {
   best=
   options=
   while read -r _ mount _ flags _; do
+    # bash does not take "${mount%/}"/* for a pattern that matches where the expansion is empty.
+    prefix=${mount%/}
     case ${folder%/}/ in
-      "${mount%/}"/*)
+      "$prefix"/*)
         if [ ${#mount} -ge ${#best} ]; then
           best=$mount
           options=$flags

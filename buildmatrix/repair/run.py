@@ -66,7 +66,7 @@ def repair(job: Job, out: Path, program: Program, runner: Runner, environment: M
         old = judge.verdicts(place, copy)
         page = job.edits.page_size or max(mappable(found), default=max(row.page_sizes))
         patchelf.edit(program, edits.argv(found, job.edits, page), copy, runner, environment)
-        after = _read(copy, copy.read_bytes())
+        after = _after(copy)
         wrong = compare.problems(before, after, job.edits)
         if wrong:
             raise RepairFailed(
@@ -105,7 +105,15 @@ def _before(job: Job) -> File:
     return _file(facts, data, str(job.source))
 
 
-def _read(path: Path, data: bytes) -> File:
+def _after(path: Path) -> File:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RepairFailed(
+            f"{path.name}: patchelf left no file that can be read",
+            why=error.strerror or str(error),
+            fix="build the program again instead",
+        ) from error
     return _file(elf.facts_of_bytes(data, symbols=True), data, path.name)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.debianroots import make
 
-PACKAGES = ("bash", "busybox-static", "coreutils", "dash", "libc-bin", "libcap2-bin", "sed")
+PACKAGES = ("bash", "busybox-static", "coreutils", "dash", "libc-bin", "libcap2-bin", "sed", "util-linux")
 SHELLS = {"dash": ("/bin/dash",), "bash": ("/bin/bash", "--posix"), "busybox": ("/bin/busybox", "sh")}
 TOOLS = (
     "basename", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "dirname", "du",
@@ -43,9 +43,18 @@ class Host:
     emulator: str | None
 
     def run(
-        self, shell: str, script: str, *words: str, step: int | None = None, proc: bool = True
+        self,
+        shell: str,
+        script: str,
+        *words: str,
+        step: int | None = None,
+        proc: bool = True,
+        cpuinfo: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script by one of SHELLS, with every external program counted; killed at `step` if one is given."""
+        """Run a script by one of SHELLS, with every external program counted; killed at `step` if one is given.
+
+        `cpuinfo` stands for /proc/cpuinfo, which qemu-user passes through from the real machine.
+        """
         (self.place / "counter").unlink(missing_ok=True)
         environment = {"PATH": f"{self.inside}/tools", "COUNTER": f"{self.inside}/counter", "HOME": "/"}
         environment |= {"STEP": str(step)} if step is not None else {}
@@ -54,11 +63,17 @@ class Host:
             environment["EMULATOR"] = "/qemu-user"
             command = ["/qemu-user", *command]
         pairs = [f"{name}={value}" for name, value in environment.items()]
-
         line = ["env", "-i", *pairs, "/usr/sbin/chroot", str(self.root.path), *command]
+        mounting = []
         if proc:
-            mounting = 'mkdir -p "$0/proc" && mount -t proc proc "$0/proc" && exec "$@"'
-            line = ["unshare", "--mount", "sh", "-c", mounting, str(self.root.path), *line]
+            # As on a host, where the root is a mount, and /proc/self/mounts says so.
+            mounting += ['mount --rbind "$0" "$0"', 'mkdir -p "$0/proc"', 'mount -t proc proc "$0/proc"']
+        if cpuinfo is not None:
+            (self.place / "cpuinfo").write_text(cpuinfo)
+            mounting.append(f'mount --bind "{self.place}/cpuinfo" "$0/proc/cpuinfo"')
+        if mounting:
+            inner = " && ".join([*mounting, 'exec "$@"'])
+            line = ["unshare", "--mount", "sh", "-c", inner, str(self.root.path), *line]
         return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300, start_new_session=True)
 
     @property
