@@ -38,6 +38,7 @@ COMMANDS = {
     "detect": "write scripts that say on a bare host whether a root cause strikes there",
     "repair": "change loader, run path or libraries of an ELF file where that is safe, and prove the result",
     "deliver": "write a fix as it is handed over: binary, detection, way back, notes, one signed folder a machine",
+    "converge": "name the root causes behind logs, traces and records",
     "children": "list the programs that the sources start",
     "ldcache": "find stale, missing and foreign entries of an ld.so.cache",
     "doctor": "say which toolchains would be used and what is missing",

@@ -1,0 +1,90 @@
+"""What decides an open question beside the symptoms: the preflight's verdict on the root, the records of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildmatrix import arch as architectures
+from buildmatrix import errors
+from buildmatrix.converge.gather import Gathered
+from buildmatrix.converge.symptom import Built, Fact, Role
+
+if TYPE_CHECKING:
+    from buildmatrix.host import Host
+
+MOST = 200
+"""Programs that the preflight is asked about."""
+
+_FOREIGN = frozenset({"wrong-machine"})
+
+def programs(gathered: Gathered) -> list[str]:
+    """The programs that the symptoms name by absolute paths."""
+    names = dict.fromkeys(
+        item.symptom.executed for item in gathered.sightings.values() if item.symptom.role is not Role.UNKNOWN
+    )
+    return [name for name in names if name.startswith("/")][:MOST]
+
+
+def asked(gathered: Gathered, root: Path, host: Host) -> Iterator[Fact]:
+    """The preflight's verdict on every program, in one root on one host."""
+    from buildmatrix.preflight.explain import Judge
+    from buildmatrix.preflight.openexec import Command
+    from buildmatrix.preflight.rootfs import DirectoryRoot
+    from buildmatrix.preflight.walk import Credentials, View
+
+    view = View(root=DirectoryRoot(str(root)), who=Credentials(uid=0, gid=0), cwd="/", proc=True, noexec=())
+    judge = Judge(view, host)
+    for path in programs(gathered):
+        verdict = judge.judge(Command(path=path, argv=(path,), env={}))
+        if verdict.cause == "none":
+            continue
+        told = "; ".join(f"{item.place}: {item.text}" for item in verdict.evidence)
+        yield Fact(
+            text=f"the preflight {'says' if verdict.certain else 'finds likely'} {verdict.cause} ({told})",
+            program=path, only=frozenset({verdict.cause}) if verdict.certain else frozenset(),
+            likely="" if verdict.certain else verdict.cause,
+        )  # fmt: skip
+
+
+def header(item: Built, folder: Path) -> str:
+    """The machine of an artifact beside its record, as its ELF header says; empty where it is not there."""
+    from buildmatrix import elf
+    from buildmatrix.facts import ElfFacts
+
+    path = folder / item.name
+    try:
+        facts = elf.facts_of_bytes(path.read_bytes()) if path.is_file() and path.stat().st_size < 1 << 30 else None
+    except (OSError, errors.BuildmatrixError):
+        return ""
+    return f"e_machine {facts.machine}" if isinstance(facts, ElfFacts) else ""
+
+
+def built(gathered: Gathered) -> Iterator[Fact]:
+    """What the records of dist/ tell about programs on hosts whose architecture is known."""
+    by_name: dict[str, list[Built]] = {}
+    for item in gathered.built.values():
+        by_name.setdefault(item.name, []).append(item)
+    for sighting in list(gathered.sightings.values()):
+        symptom, at = sighting.symptom, sighting.symptom.context
+        records = by_name.get(symptom.executed.rpartition("/")[2], [])
+        if not records or not at.arch or "wrong-machine" not in symptom.candidates:
+            continue
+        made = sorted({record.arch for record in records})
+        if _name(at.arch) not in made:
+            cells = ", ".join(record.cell for record in records)
+            yield Fact(
+                text=f"dist/ holds {symptom.executed} for {', '.join(made)} only ({cells}); the host is {at.arch}",
+                program=symptom.executed, host=at.host, image=at.image, only=_FOREIGN,
+            )  # fmt: skip
+
+
+def _name(arch: str) -> str:
+    return architectures.normalise(arch) or arch
+
+
+def settle(gathered: Gathered, facts: Iterable[Fact]) -> None:
+    """Add facts to what was gathered."""
+    for fact in facts:
+        gathered.add(fact)
