@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from buildmatrix import arch as architectures
 from buildmatrix import errors
 from buildmatrix.converge.gather import Gathered
-from buildmatrix.converge.symptom import Built, Fact, Role
+from buildmatrix.converge.symptom import Built, Context, Fact, Role
+from buildmatrix.kinds import Kind
 
 if TYPE_CHECKING:
     from buildmatrix.host import Host
+    from buildmatrix.preflight.walk import View
 
 MOST = 200
 """Programs that the preflight is asked about."""
@@ -28,8 +30,10 @@ def programs(gathered: Gathered) -> list[str]:
 
 
 def asked(gathered: Gathered, root: Path, host: Host) -> Iterator[Fact]:
-    """The preflight's verdict on every program, in one root on one host."""
+    """The preflight's verdict on every program, and the machine of every library that is named by its path."""
+    from buildmatrix.converge.structured import items
     from buildmatrix.preflight.explain import Judge
+    from buildmatrix.preflight.lab import as_json
     from buildmatrix.preflight.openexec import Command
     from buildmatrix.preflight.rootfs import DirectoryRoot
     from buildmatrix.preflight.walk import Credentials, View
@@ -38,13 +42,24 @@ def asked(gathered: Gathered, root: Path, host: Host) -> Iterator[Fact]:
     judge = Judge(view, host)
     for path in programs(gathered):
         verdict = judge.judge(Command(path=path, argv=(path,), env={}))
-        if verdict.cause == "none":
-            continue
-        told = "; ".join(f"{item.place}: {item.text}" for item in verdict.evidence)
+        yield from (item for item in items(as_json(verdict), Context()) if isinstance(item, Fact))
+    objects = dict.fromkeys(item.symptom.object for item in gathered.sightings.values())
+    for path in [name for name in objects if name.startswith("/")][:MOST]:
+        yield from _machine(view, path, host)
+
+
+def _machine(view: View, path: str, host: Host) -> Iterator[Fact]:
+    from buildmatrix.preflight.walk import Found, resolve
+
+    found = resolve(view, path)
+    if not isinstance(found, Found) or found.inode.kind is not Kind.REGULAR:
+        return
+    start = view.root.data(found.inode).read(0, 20)
+    machine = int.from_bytes(start[18:20], "little")
+    if start[:4] == b"\x7fELF" and machine != host.row.machine:
         yield Fact(
-            text=f"the preflight {'says' if verdict.certain else 'finds likely'} {verdict.cause} ({told})",
-            program=path, only=frozenset({verdict.cause}) if verdict.certain else frozenset(),
-            likely="" if verdict.certain else verdict.cause,
+            text=f"{path} is there, and its e_machine is {architectures.machine_name(machine)}", program=path,
+            only=frozenset({"wrong-library-arch"}),
         )  # fmt: skip
 
 

@@ -125,20 +125,36 @@ def loki_value(value: object, at: Context) -> Iterator[Item]:
         yield from _texts(value[1], replace(at, time=context.moment(value[0])))
 
 
+_EXPECTED = (("the CPU has n", "isa-level"), ("time zone data", "missing-data"), ("name resolution", "missing-data"))
+"""What an open verdict says that it depends on, and which cause a failure then has."""
+
+
 def _verdict(item: Mapping[str, Any], base: Context) -> Iterator[Item]:
-    """A verdict of `buildmatrix explain --json`: it names the cause outright."""
-    cause, path = str(item["cause"]), str(item["path"])
-    if cause == "none":
+    """A verdict of `buildmatrix explain --json`: it names the cause outright, or what to expect."""
+    cause, path, certain = str(item["cause"]), str(item["path"]), bool(item.get("certain"))
+    at = context.of_fields({name: item[name] for name in ("host", "image") if name in item}, base)
+    depends = [str(text) for text in item.get("depends") or ()]
+    yield from _expected(path, depends, at)
+    # of a library that dlopen does not find, the preflight knows no more than the message says
+    if cause == "none" or (cause == "missing-library" and not certain):
         return
     evidence = [entry for entry in item.get("evidence") or () if isinstance(entry, Mapping)]
     told = "; ".join(f"{entry.get('place')}: {entry.get('text')}" for entry in evidence)
-    at = context.of_fields({name: item[name] for name in ("host", "image") if name in item}, base)
-    certain = bool(item.get("certain"))
     yield Fact(
         text=f"the preflight {'says' if certain else 'finds likely'} {cause}" + (f" ({told})" if told else ""),
         program=path, host=at.host, image=at.image, only=frozenset({cause}) if certain else frozenset(),
         likely="" if certain else cause,
     )  # fmt: skip
+
+
+def _expected(path: str, depends: list[str], at: Context) -> Iterator[Fact]:
+    for text in depends:
+        for words, cause in _EXPECTED:
+            if words in text:
+                yield Fact(
+                    text=f"the preflight could not tell {text}", program=path, host=at.host, image=at.image,
+                    likely=cause,
+                )  # fmt: skip
 
 
 def _record(item: Mapping[str, Any], base: Context) -> Iterator[Item]:  # noqa: ARG001  (readers share a signature)
