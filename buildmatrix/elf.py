@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -286,6 +287,74 @@ def hash_buffers(algorithm: str, buffers: Sequence[bytes | bytearray | memoryvie
     if error:
         raise MemoryError
     return [bytes(digests[start : start + size]) for start in range(0, size * count, size)]
+
+
+class Literals:
+    """Finds the lines of a text that hold one of many literals; every byte is looked at once.
+
+    An automaton of Aho and Corasick (CACM 18, 1975). Raises UsageError for an empty literal, one with a newline,
+    and for more than 65535 bytes of literals.
+    """
+
+    _AT_ONCE = 512
+
+    def __init__(self, literals: Iterable[bytes]) -> None:
+        """Build the automaton of `literals`."""
+        words = sorted(set(literals))
+        if any(not word or b"\n" in word for word in words):
+            raise UsageError("literals: got an empty one, or one with a newline, expected bytes of one line")
+        table, self._accepting = _automaton(words)
+        self._table = ffi.from_buffer("uint16_t[]", table)
+        if not lib.bm_lines_table(self._table, len(table) // 256):
+            raise UsageError("literals: got more than 65535 bytes in all, expected fewer")
+        self._spans = ffi.new("size_t[]", 2 * self._AT_ONCE)
+        self._at = ffi.new("size_t *")
+
+    def lines(self, text: bytes) -> list[tuple[int, int]]:
+        """Begin and end (without the newline) of each such line, in order. For one thread at a time."""
+        found: list[tuple[int, int]] = []
+        view = ffi.from_buffer("uint8_t[]", text)
+        self._at[0] = 0
+        while True:
+            count = lib.bm_lines(
+                self._table, self._accepting, view, len(text), self._at, self._spans, self._AT_ONCE
+            )  # fmt: skip
+            numbers = ffi.unpack(self._spans, 2 * count) if count else []
+            found += zip(numbers[::2], numbers[1::2], strict=True)
+            if count < self._AT_ONCE:
+                return found
+
+
+def _automaton(words: list[bytes]) -> tuple[array[int], int]:
+    """Successors of all states, and the first state that has read a word: those stand last."""
+    children: list[dict[int, int]] = [{}]
+    ends: set[int] = set()
+    for word in words:
+        state = 0
+        for byte in word:
+            if byte not in children[state]:
+                children[state][byte] = len(children)
+                children.append({})
+            state = children[state][byte]
+        ends.add(state)
+    rows: list[list[int]] = [[0] * 256 for _ in children]
+    fails = [0] * len(children)
+    for byte, child in children[0].items():
+        rows[0][byte] = child
+    order = list(children[0].values())
+    for state in order:  # grows: breadth first
+        if fails[state] in ends:
+            ends.add(state)
+        rows[state] = list(rows[fails[state]])
+        for byte, child in children[state].items():
+            fails[child] = rows[state][byte]
+            rows[state][byte] = child
+            order.append(child)
+    names = {old: new for new, old in enumerate(sorted(range(len(children)), key=lambda item: item in ends))}
+    table = array("H")
+    for old in sorted(names, key=lambda item: names[item]):
+        table.extend(min(names[item], 0xFFFF) for item in rows[old])
+    return table, len(children) - len(ends)
 
 
 def describe() -> str:

@@ -18,6 +18,7 @@
 #ifndef BM_H
 #define BM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -359,6 +360,19 @@ uint32_t bm_cpu(void);
  */
 int bm_hash_use(uint32_t want, const char *kernel);
 const char *bm_hash_usable(uint32_t want, uint32_t number);
+
+/*
+ * The lines of `text` that hold a literal, by an automaton: `table` has 256 successors for each state, 0 is
+ * the start, and every state from `accepting` on has just read a literal. No literal holds a newline.
+ *
+ * bm_lines looks from the offset `*at`, where a line begins, writes begin and end (without its newline) of at
+ * most `capacity` lines to `spans`, two numbers a line, and returns how many. `*at` becomes where to go on;
+ * fewer than `capacity` lines mean that the text is through. The table must be one that bm_lines_table, which
+ * checks that every successor is a state, has returned true for.
+ */
+bool bm_lines_table(const uint16_t *table, size_t states);
+size_t bm_lines(const uint16_t *table, uint16_t accepting, const uint8_t *text, size_t length, size_t *at,
+                size_t *spans, size_t capacity);
 
 /* cdef end */
 

@@ -1,8 +1,8 @@
 """The one compiled matcher: literals find the lines, expressions read them.
 
-A chunk of input is searched for each pattern's anchor, a literal, with the interpreter's own substring search at
-gigabytes a second; only lines that hold an anchor are looked at by expressions, and only by those with that
-anchor. So a log without symptoms costs one pass of memory an anchor, whatever the expressions are.
+Every pattern has an anchor, a literal. The native core's automaton looks at each byte of the input once for all
+anchors together; only lines that hold one are looked at by expressions, and only by those with that anchor. So a
+log without symptoms costs one pass over its bytes, however many patterns there are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from buildmatrix import elf
 from buildmatrix.converge import weights
 from buildmatrix.converge.pattern import Pattern
 from buildmatrix.converge.patterns_end import END
@@ -54,10 +55,8 @@ def anchors() -> tuple[str, ...]:
 
 
 @cache
-def _literals() -> tuple[bytes, ...]:
-    """What chunks are searched for: an anchor that holds another is found with it."""
-    words = [anchor.encode() for anchor in anchors()]
-    return tuple(word for word in words if not any(other != word and other in word for other in words))
+def _finder(extra: tuple[bytes, ...]) -> elf.Literals:
+    return elf.Literals((*(anchor.encode() for anchor in anchors()), *extra))
 
 
 @cache
@@ -67,16 +66,7 @@ def _order() -> dict[Pattern, int]:
 
 def lines_with_anchors(chunk: bytes, extra: tuple[bytes, ...] = ()) -> list[tuple[int, int]]:
     """The spans of the lines of `chunk` that hold an anchor, or one of `extra`, in order."""
-    spans: dict[int, int] = {}
-    for literal in (*_literals(), *extra):
-        at = chunk.find(literal)
-        while at >= 0:
-            start = chunk.rfind(b"\n", 0, at) + 1
-            end = chunk.find(b"\n", at)
-            end = len(chunk) if end < 0 else end
-            spans[start] = end
-            at = chunk.find(literal, end)
-    return sorted(spans.items())
+    return _finder(extra).lines(chunk)
 
 
 def recognise(text: str, context: Context) -> Symptom | None:

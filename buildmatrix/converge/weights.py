@@ -143,8 +143,8 @@ SIGNAL_WORDS = {
 
 
 def errno_name(text: str) -> str:
-    """The errno behind a text or number, or nothing."""
-    text = text.strip().strip(".\"'").lower()
+    """The errno behind a text or number, or nothing. glibc's loader knows few texts, and says "Error 24"."""
+    text = text.strip().strip(".\"'").lower().removeprefix("error ")
     if text.isdecimal():
         return NUMBERS.get(int(text), "")
     return text.upper() if text.upper() in EXECVE else ERRNO.get(text, "")
