@@ -13,6 +13,9 @@ from buildmatrix.converge.symptom import Role
 LEVELS = ("symptom", "call", "field", "property")
 """Symptom; call or loader stage; instruction or header field; hardware or ABI property."""
 
+LEAST = 0.25
+"""The weight that the likeliest cause must have: an exit status that dozens of causes share names none of them."""
+
 MOST_NAMES = 32
 MOST_UNKNOWN = 100
 
@@ -77,7 +80,7 @@ class Conclusion:
 
 def conclude(clusters: list[Cluster], gathered: Gathered) -> Conclusion:
     """Roots, and what is left."""
-    roots = [item for item in clusters if item.weights]
+    roots = [item for item in clusters if item.weights and item.ranked[0][1] >= LEAST]
     claimed = {id(member) for item in roots for member in item.members}
     rest = [item for item in gathered.sightings.values() if id(item) not in claimed]
     unknown = sorted((item for item in rest if item.symptom.role is not Role.WARNING), key=lambda item: -item.count)

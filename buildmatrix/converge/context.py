@@ -139,3 +139,14 @@ def without_frame(text: str) -> str:
     """A line without what a container engine put before it (the CRI log format)."""
     match = _CRI.match(text)
     return text[match.end() :] if match else text
+
+
+FRAME = "_execute_child"
+"""The function of Python's subprocess whose traceback tells a failed exec from a failed open."""
+
+_ERROR = re.compile(r"^(\w+Error: \[Errno )", re.MULTILINE)
+
+
+def marked(text: str) -> str:
+    """A traceback of Python's subprocess with its last line marked as such; any other text as it is."""
+    return _ERROR.sub(r"subprocess \1", text) if FRAME in text else text

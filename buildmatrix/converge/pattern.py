@@ -17,7 +17,7 @@ ERR = "(?P<errno>" + "|".join(sorted((f"(?i:{text})" for text in weights.ERRNO),
 SIG = "(?P<signal>" + "|".join(
     f"(?i:{text})" for text in sorted(weights.SIGNAL_WORDS, key=len, reverse=True) if len(text) > 4
 ) + ")"  # fmt: skip
-PATH = r"(?P<program>[^\s:'\"`]+)"
+PATH = r"(?P<program>[^\s:'\"`‘’]+)"
 QUOTED = r"['\"`‘\\]+(?P<program>[^'\"`‘’\\]+)['\"`’\\]+"
 SHELL = r"(?:[^\s:]+: (?:line )?\d+: |(?:^|[\s/\"-])(?:ba|da|a|z|k|mk|ya)?sh: )"
 """What a shell puts before a complaint: script and line, or its own name."""
@@ -40,6 +40,11 @@ def fixed(**causes: float) -> Weigh:
     """The same causes whatever the groups say; underscores stand for hyphens."""
     made = {name.replace("_", "-"): weight for name, weight in causes.items()}
     return lambda _groups: made
+
+
+def by_table(causes: Weights) -> Weigh:
+    """The same causes whatever the groups say."""
+    return lambda _groups: causes
 
 
 def by_errno(table: Mapping[str, Weights], without: tuple[str, ...] = ()) -> Weigh:

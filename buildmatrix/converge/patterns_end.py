@@ -174,10 +174,15 @@ END: tuple[Pattern, ...] = (
     *(
         Pattern(
             name="shell-signal", anchor=anchor, stage=_SIGNAL, weigh=by_signal, role=Role.CONSEQUENCE,
-            regex=rf"(?:^|[^\s:]+: line \d+: +\d+ |: ){SIG}(?: \(core dumped\))?(?: +(?P<program>[^\s'\"]+)[^\n]*)?$",
+            regex=rf"(?:^|[^\s:]+: line \d+: +\d+ |: ){SIG}(?: \(core dumped\))?"
+            r"(?: +[\"']?(?P<program>[^\s'\"]*)[^\n]*)?$",
         )
         for anchor in ("egmentation fault", "llegal instruction", "us error", "Killed", "Aborted", "ad system call",
                        "race/breakpoint trap", "loating point exception")
+    ),
+    Pattern(
+        name="xargs-signal", anchor="terminated by signal", stage=_SIGNAL, weigh=by_signal, role=Role.CONSEQUENCE,
+        regex=r"(?P<program>[^\s:]+): terminated by signal (?P<signal>\d+)",
     ),
     Pattern(
         name="systemd-status", anchor="status=203/EXEC", stage="execve", role=Role.CONSEQUENCE,

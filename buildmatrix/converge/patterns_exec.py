@@ -7,10 +7,35 @@ exec-invoke.c, runc's libcontainer, and from runs of all of them (tests/converge
 from __future__ import annotations
 
 from buildmatrix.converge import weights
-from buildmatrix.converge.pattern import ERR, PATH, QUOTED, SHELL, Pattern, by_errno, existing, fixed, notices
+from buildmatrix.converge.pattern import (
+    ERR,
+    PATH,
+    QUOTED,
+    SHELL,
+    Groups,
+    Pattern,
+    by_errno,
+    by_table,
+    existing,
+    fixed,
+    notices,
+)
+from buildmatrix.converge.symptom import Role
+from buildmatrix.converge.weights import Weights
 
 _EXEC, _FORK = "execve", "fork"
+_BINARY = r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]"
+"""What no script holds; terminal escapes (\\x1b) may be in any log."""
 _CR = r"(?:\r|\^M|\\r|\\015|'?\$'\\r')"
+
+
+def _env(groups: Groups) -> Weights | None:
+    """env with a name is what stands on most #! lines; with a path, it starts that file."""
+    name = weights.errno_name(groups["errno"])
+    if name == "ENOENT" and "/" not in groups["program"]:
+        return {"missing-interpreter": 72, "missing-file": 20, "wrong-libc": 8}
+    return weights.EXECVE.get(name)
+
 
 EXEC: tuple[Pattern, ...] = (
     # Go
@@ -74,6 +99,14 @@ EXEC: tuple[Pattern, ...] = (
         regex=r"(?P<program>[^\s:]+): (?:line )?\d+: (?:\x7f|\^\?|\\x7f|\\177|\$'\\177)?ELF",
         weigh=fixed(wrong_machine=62, truncated=10, bad_elf=10, compat32_unavailable=8, wrong_elf_type=7,
                     wrong_endian=3),
+    ),
+    *(
+        Pattern(
+            name="binary-as-script", anchor=anchor, stage=_EXEC, detail="a shell read a binary file as commands",
+            regex=rf"(?P<program>[^\s:]+): (?:line )?\d+: .*{_BINARY}.*(?:not found|[Nn]o such file|[Ss]yntax error|open)",
+            weigh=by_table({name: weight for name, weight in weights.ENOEXEC.items() if name != "bad-shebang"}),
+        )
+        for anchor in ("not found", "o such file", "yntax error", "can't open", "cannot open")
     ),
     Pattern(
         name="script-cr", anchor="command not found", stage="script", weigh=fixed(bad_shebang=40, bad_script=60),
@@ -139,7 +172,7 @@ EXEC: tuple[Pattern, ...] = (
     ),
     Pattern(
         name="env-exec", anchor="env: ", stage="env", regex=rf"env: (?:can't execute )?[‘'\"](?P<program>[^’'\"]+)[’'\"]: {ERR}",
-        weigh=by_errno({**weights.EXECVE, "ENOENT": {"missing-interpreter": 72, "missing-file": 20, "wrong-libc": 8}}),
+        weigh=_env,
     ),
     Pattern(
         name="runs-command", anchor="failed to run command", stage=_EXEC, weigh=by_errno(weights.EXECVE),
@@ -157,12 +190,24 @@ EXEC: tuple[Pattern, ...] = (
         name="sudo-exec", anchor="unable to execute ", stage=_EXEC, weigh=by_errno(weights.EXECVE),
         regex=rf"unable to execute {PATH}: {ERR}",
     ),
+    Pattern(
+        name="strace-stat", anchor="strace: Can't stat", stage="look-up before execve", weigh=by_errno({
+            **weights.EXECVE, "ENOENT": {"missing-file": 1}}), regex=rf"strace: Can't stat {QUOTED}: {ERR}",
+    ),
+    Pattern(
+        name="strace-exec", anchor="strace: exec: ", stage=_EXEC, weigh=by_errno(weights.EXECVE),
+        regex=rf"strace: exec: {ERR}", role=Role.CONSEQUENCE,
+    ),
     *(
         Pattern(
             name=f"runner-{slug}", anchor=anchor, stage=_EXEC, weigh=by_errno(weights.EXECVE),
-            regex=rf"(?:^|[\s/])(?:xargs|nice|ionice|taskset|flock|strace): (?:exec: )?[‘']?{PATH}[’']?: {ERR}",
+            regex=rf"(?:^|[\s/])(?:xargs|nice|ionice|taskset|flock): [‘'\"]?{PATH}[’'\"]?: {ERR}",
         )
-        for slug, anchor in (("enoent", "o such file or directory"), ("denied", "ermission denied"))
+        for slug, anchor in (
+            ("enoent", "o such file or directory"), ("denied", "ermission denied"),
+            ("library", "orrupted shared library"), ("loop", "ymbolic link"), ("busy", "ext file busy"),
+            ("long", "rgument list too long"), ("io", "nput/output error"),
+        )
     ),
     # systemd
     Pattern(
@@ -178,6 +223,10 @@ EXEC: tuple[Pattern, ...] = (
     Pattern(
         name="python-exec", anchor="[Errno 8]", stage=_EXEC, weigh=by_errno(weights.EXECVE),
         regex=r"\[Errno (?P<errno>8)\] Exec format error(?:: ['\"](?P<program>[^'\"]+))?",
+    ),
+    Pattern(
+        name="python-subprocess", anchor="[Errno ", stage=_EXEC, weigh=by_errno(weights.EXECVE),
+        regex=r"subprocess \w+Error: \[Errno (?P<errno>\d+)\] [^:]+(?:: ['\"](?P<program>[^'\"]+))?",
     ),
     Pattern(
         name="rust-exec", anchor="(os error 8)", stage=_EXEC, weigh=lambda _groups: weights.ENOEXEC,

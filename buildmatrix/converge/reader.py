@@ -20,6 +20,10 @@ _STRUCTURED = (b'"resourceSpans"', b'"resourceLogs"', b'"certain"', b'"inputs_di
 """What lines of JSON hold that are not about messages."""
 
 
+_TRACEBACK = 5
+"""Lines between a frame of Python's subprocess and the error that ends the traceback."""
+
+
 @dataclass(slots=True)
 class Count:
     """How much was read: `bytes` after decompression, `lines` of text."""
@@ -94,9 +98,13 @@ def _texts(text: str, at: Context) -> Iterator[Item]:
 
 
 def _plain(stream: IO[bytes], base: Context, count: Count) -> Iterator[Item]:
-    traced, debugged = strace.Strace(), lddebug.LdDebug()
-    for number, text in _hits(stream, strace.LITERALS + lddebug.LITERALS, count):
+    traced, debugged, framed = strace.Strace(), lddebug.LdDebug(), -_TRACEBACK
+    for number, text in _hits(stream, (*strace.LITERALS, *lddebug.LITERALS, context.FRAME.encode()), count):
         at = replace(base, line=number)
+        if context.FRAME in text:
+            framed = number
+        elif number - framed <= _TRACEBACK and "[Errno " in text:
+            text = context.marked(f"{text}\n{context.FRAME}").partition("\n")[0]  # noqa: PLW2901
         found = traced.feed(text, at)
         found = debugged.feed(text, at) if found is None else found
         if found is not None:

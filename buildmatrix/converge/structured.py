@@ -60,7 +60,7 @@ def _log(item: Mapping[str, Any], base: Context) -> Iterator[Item]:
     at = context.of_fields(item, base)
     for name, value in context.flat(item):
         if isinstance(value, str) and name.lower() not in context.NAMES["trace"]:
-            yield from (Line(text=line, context=at) for line in value.splitlines())
+            yield from (Line(text=line, context=at) for line in context.marked(value).splitlines())
 
 
 def _container(item: Mapping[str, Any], base: Context) -> Iterator[Item]:
@@ -70,7 +70,7 @@ def _container(item: Mapping[str, Any], base: Context) -> Iterator[Item]:
 
 
 def _texts(text: str, at: Context) -> Iterator[Item]:
-    for line in text.splitlines():
+    for line in context.marked(text).splitlines():
         plain = context.without_frame(line)
         if plain.startswith("{"):
             yield from _inner(plain, at)
@@ -101,7 +101,7 @@ def journal(item: Mapping[str, Any], base: Context) -> Iterator[Item]:
     at = context.of_fields({name: value for name, value in item.items() if name != "MESSAGE"}, base)
     time = item.get("_SOURCE_REALTIME_TIMESTAMP") or item.get("__REALTIME_TIMESTAMP")
     at = replace(at, time=context.moment(time), unit=str(item.get("UNIT") or at.unit))
-    yield from (Line(text=line, context=at) for line in str(message or "").splitlines())
+    yield from (Line(text=line, context=at) for line in context.marked(str(message or "")).splitlines())
 
 
 def _logcli(item: Mapping[str, Any], base: Context) -> Iterator[Item]:
