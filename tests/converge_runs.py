@@ -23,6 +23,9 @@ MACHINE = os.uname().machine
 HERE = next(isa for isa in tinyelf.ISAS if isa.uname == MACHINE)
 OTHER = next(isa for isa in tinyelf.ISAS if isa.uname != MACHINE)
 
+TRACE = "trace.log"
+"""Where strace writes apart from the program's own words; what it cuts after 32 characters is cut there."""
+
 GO = """package main
 
 import ("fmt"; "os"; "os/exec")
@@ -82,7 +85,7 @@ def runners(folder: Path) -> dict[str, list[str]]:
         "busybox timeout": ["busybox", "timeout", "5"], "nice": ["nice"],
         "xargs": ["xargs", "-a", "/dev/null"], "setsid": ["setsid", "-w"],
         "python": [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"],
-        "strace": ["strace", "-f", "-s", "200"],
+        "strace": ["strace", "-f", "-s", "200", "-o", TRACE], "strace -tt": ["strace", "-f", "-tt", "-o", TRACE],
     }  # fmt: skip
     if shutil.which("go"):
         (folder / "start.go").write_text(GO)
@@ -96,7 +99,12 @@ def said(argv: list[str], folder: Path, cwd: Path | None = None) -> list[str]:
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": "/nonexistent"}
     done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
                           cwd=cwd)  # fmt: skip
-    text = done.stderr.decode(errors="replace").replace(str(folder), "/app")
+    data = done.stderr
+    trace = (cwd or folder) / TRACE
+    if trace.exists():
+        data = trace.read_bytes()
+        trace.unlink()
+    text = data.decode(errors="replace").replace(str(folder), "/app")
     return [line for line in text.split("\n") if line.strip() and ".pyenv" not in line]
 
 

@@ -1,8 +1,8 @@
 """Puts symptoms together that one cause explains.
 
 Symptoms that share a process, trace, container, program or image join where at least one cause allows all of their
-words; what stays is the intersection. Messages about one failure repeat each other, so their weights are not
-multiplied: the least of them counts, and only what a message rules out makes anything surer. What merely tells how
+words; what stays is the intersection. Messages about one failure repeat each other, so their weights are averaged
+and not multiplied: only what a message rules out makes anything surer. What merely tells how
 something ended goes to the nearest failure that it fits; what fits none stands for itself.
 """
 
@@ -53,15 +53,17 @@ class Cluster:
         """Whether some cause explains both."""
         return not self.weights or not other or bool(self.weights.keys() & other.keys())
 
-    def narrow(self, other: dict[str, float]) -> None:
-        """Keep what both allow."""
+    def narrow(self, other: dict[str, float], *, rank: bool = True) -> None:
+        """Keep what both allow, ranked by both (their geometric mean), or as it was where only one may `rank`."""
         if not other:
             return
         if not self.weights:
             self.weights = dict(other)
             return
         both = self.weights.keys() & other.keys()
-        self.weights = weights.normal({name: min(self.weights[name], other[name]) for name in both})
+        self.weights = weights.normal(
+            {name: (self.weights[name] * other[name]) ** 0.5 if rank else self.weights[name] for name in both}
+        )
 
     @property
     def ranked(self) -> list[tuple[str, float]]:
@@ -319,7 +321,7 @@ def _attached(clusters: list[Cluster], endings: Iterable[Cluster], window: float
         best.members += ending.members
         best.facts += [fact for fact in ending.facts if fact not in best.facts]
         if score >= _SHARED and not _is_warning(ending):
-            best.narrow(ending.weights)
+            best.narrow(ending.weights, rank=False)
     return left
 
 

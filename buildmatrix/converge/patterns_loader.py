@@ -29,7 +29,7 @@ def _version(groups: Groups) -> Weights:
 def _undefined(groups: Groups) -> Weights:
     if groups.get("version") == "GLIBC_PRIVATE":
         return {"libc-mismatch": 1}
-    return {"missing-symbol": 1}
+    return {"missing-symbol": 70, "libc-mismatch": 30} if groups.get("detail", "").endswith("...") else {"missing-symbol": 1}
 
 
 _BAD_LIBRARY = (
@@ -119,7 +119,7 @@ LOADER: tuple[Pattern, ...] = (
     Pattern(
         name="glibc-undefined", anchor="undefined symbol: ", stage=_BIND, weigh=_undefined,
         regex=r"(?:(?P<program>[^\s:]+): symbol lookup error: )?(?P<object>[^\s:'\"]+): undefined symbol: "
-        r"(?P<symbol>[^\s,)'\"]+)(?:, version (?P<version>[^\s)'\"]+))?",
+        r"(?P<symbol>[^\s,)'\"]+)(?:, version (?P<version>[^\s)'\"]+)|(?P<detail>, v[a-z]*\.\.\.))?",
     ),
     Pattern(
         name="glibc-relocation", anchor="with link time reference", stage=_BIND, weigh=_undefined,

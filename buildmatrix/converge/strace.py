@@ -26,7 +26,9 @@ _EXEC = re.compile(rf"^execve(?:at)?\((?:[^\",]+, )?{_TEXT}")
 _RESULT = re.compile(r"\) += (?P<value>-?\d+|0x[0-9a-f]+|\?)(?: (?P<errno>E[A-Z0-9]+))?[^=]*$")
 _DEATH = re.compile(r"^\+\+\+ killed by (?P<signal>SIG[A-Z]+)")
 _EXIT = re.compile(r"^\+\+\+ exited with (?P<exit>\d+)")
-_PIECE = re.compile(r'iov_base="((?:[^"\\]|\\.)*)"(\.\.\.)?, iov_len=(\d+)')
+_PIECE = re.compile(r'iov_base="((?:[^"\\]|\\.)*)"(\.\.\.)?, iov_len=\d+')
+_ENOUGH = 10
+"""Characters by which the loader's words are known."""
 _EXISTS = re.compile(rf"^(?:newfstatat|stat|lstat|statx|access|faccessat2?)\((?:AT_FDCWD, )?{_TEXT}")
 _PROCESSES = 4096
 """Processes and files whose state is kept; the ones longest unheard of are forgotten."""
@@ -175,7 +177,7 @@ def _died(signal: str, rest: str, process: _Process, at: Context) -> Iterator[It
 def _written(rest: str, process: _Process, at: Context) -> Iterator[Item]:
     """What was written to standard error, put together again."""
     if rest.startswith("writev"):
-        text = "".join(_whole(*piece) for piece in _PIECE.findall(rest))
+        text = "".join(_whole(piece, cut, process.program) for piece, cut in _PIECE.findall(rest))
     else:
         found = re.search(_TEXT, rest)
         text = _plain(found[1]) if found else ""
@@ -189,10 +191,15 @@ def _plain(text: str) -> str:
     return text.replace('\\"', '"').replace("\\n", "\n").replace("\\t", "\t").replace("\\\\", "\\")
 
 
-def _whole(text: str, cut: str, length: str) -> str:
+def _whole(text: str, cut: str, program: str) -> str:
     """One piece of a writev; strace cuts after 32 characters, and the loader's own words are known by their start."""
-    if cut:
-        for anchor in matcher.anchors():
-            if anchor.startswith(text) and len(anchor) == int(length):
-                return anchor
-    return _plain(text)
+    if not cut:
+        return _plain(text)
+    if program.startswith(text):
+        return program
+    for anchor in matcher.anchors():
+        for size in range(min(len(anchor), len(text)), _ENOUGH - 1, -1):
+            if text.endswith(anchor[:size]):
+                named = f" {program})" if anchor.endswith("(required by") else ""
+                return _plain(text[:-size]) + anchor + named
+    return _plain(text) + "..."
