@@ -289,11 +289,14 @@ def hash_buffers(algorithm: str, buffers: Sequence[bytes | bytearray | memoryvie
     return [bytes(digests[start : start + size]) for start in range(0, size * count, size)]
 
 
+_MOST_STATES = 0xFFFF
+
+
 class Literals:
     """Finds the lines of a text that hold one of many literals; every byte is looked at once.
 
     An automaton of Aho and Corasick (CACM 18, 1975). Raises UsageError for an empty literal, one with a newline,
-    and for more than 65535 bytes of literals.
+    and for more than 65534 bytes of literals.
     """
 
     _AT_ONCE = 512
@@ -303,10 +306,12 @@ class Literals:
         words = sorted(set(literals))
         if any(not word or b"\n" in word for word in words):
             raise UsageError("literals: got an empty one, or one with a newline, expected bytes of one line")
+        if sum(map(len, words)) >= _MOST_STATES:
+            raise UsageError(f"literals: got more than {_MOST_STATES - 1} bytes in all, expected fewer")
         table, self._accepting = _automaton(words)
         self._table = ffi.from_buffer("uint16_t[]", table)
         if not lib.bm_lines_table(self._table, len(table) // 256):
-            raise UsageError("literals: got more than 65535 bytes in all, expected fewer")
+            raise UsageError("literals: got a table with successors that are no states, expected none")
         self._spans = ffi.new("size_t[]", 2 * self._AT_ONCE)
         self._at = ffi.new("size_t *")
 
@@ -353,7 +358,7 @@ def _automaton(words: list[bytes]) -> tuple[array[int], int]:
     names = {old: new for new, old in enumerate(sorted(range(len(children)), key=lambda item: item in ends))}
     table = array("H")
     for old in sorted(names, key=lambda item: names[item]):
-        table.extend(min(names[item], 0xFFFF) for item in rows[old])
+        table.extend(names[item] for item in rows[old])
     return table, len(children) - len(ends)
 
 

@@ -49,7 +49,6 @@ def plant(folder: Path) -> dict[str, Path]:
         planted[slug] = own if own.exists() else folder / slug / "prog"
     made = {
         "wrong-machine": (tinyelf.static(OTHER), 0o755), "no-exec-permission": (tinyelf.static(HERE), 0o644),
-        "page-size": (tinyelf.static(HERE, skew=0x800), 0o755),
     }  # fmt: skip
     for slug, (data, mode) in made.items():
         planted[slug] = folder / slug / "prog"
@@ -130,7 +129,11 @@ def everything(folder: Path) -> Iterator[dict[str, object]]:
     planted = plant(folder)
     for name, argv in runners(folder).items():
         for slug, path in (*planted.items(), *(musl(folder) if name == "bash" else ())):
-            yield {"by": name, "cause": slug, "lines": said([*argv, str(path)], folder, path.parent if path.parent.is_dir() else folder)}
+            yield {
+                "by": name,
+                "cause": slug,
+                "lines": said([*argv, str(path)], folder, path.parent if path.parent.is_dir() else folder),
+            }
     for slug, lines in runc(folder, planted):
         yield {"by": "runc", "cause": slug, "lines": lines}
     emulator = f"qemu-{OTHER.uname}-static"

@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="logs and exports, folders of them, dist/, or - for standard input; formats are told by content",
     )  # fmt: skip
     parser.add_argument("--root", metavar="DIR", type=Path, help="settle what is open by the preflight in this root")
-    parser.add_argument("--host", metavar="HOST", help="with --root: the target, as for explain (default: this machine)")
+    parser.add_argument(
+        "--host", metavar="HOST", help="with --root: the target, as for explain (default: this machine)"
+    )
     parser.add_argument("--window", metavar="SECONDS", type=float, default=60.0,
                         help="between a failure and what it leads to on one host (default: %(default)g)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON document with a schema version")

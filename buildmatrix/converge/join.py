@@ -157,9 +157,7 @@ def _keys(item: Sighting) -> Iterator[tuple[str, ...]]:
         yield "pod", at.pod
     if at.unit and at.host:
         yield "unit", at.host, at.unit
-    if symptom.executed and "/" not in symptom.executed or symptom.executed.startswith("/"):
-        yield "program", base(symptom.executed)
-    elif symptom.executed:
+    if (symptom.executed and "/" not in symptom.executed) or symptom.executed.startswith("/") or symptom.executed:
         yield "program", base(symptom.executed)
 
 
@@ -279,7 +277,7 @@ def _nameless(clusters: list[Cluster], window: float) -> list[Cluster]:
         if teller.sure != "certain":
             continue
         for other in clusters:
-            if other is teller or id(other) in gone or id(teller) in gone or other.sure == "certain":
+            if other is teller or id(other) in gone or id(teller) in gone:
                 continue
             if teller.cause in other.weights and not _apart(teller, other) and _beside(teller, other, window):
                 _absorb(teller, other)

@@ -13,7 +13,9 @@ Groups = Mapping[str, str]
 Weigh = Callable[[Groups], Weights | None]
 """From the named groups of a match to the causes; None where the words hold something unheard of."""
 
-ERR = "(?P<errno>" + "|".join(sorted((f"(?i:{text})" for text in weights.ERRNO), key=len, reverse=True)) + r"|Error \d+)"
+ERR = (
+    "(?P<errno>" + "|".join(sorted((f"(?i:{text})" for text in weights.ERRNO), key=len, reverse=True)) + r"|Error \d+)"
+)
 SIG = "(?P<signal>" + "|".join(
     f"(?i:{text})" for text in sorted(weights.SIGNAL_WORDS, key=len, reverse=True) if len(text) > 4
 ) + ")"  # fmt: skip

@@ -207,7 +207,7 @@ END: tuple[Pattern, ...] = (
         regex=r"[Ee]xit code:?\s*=?\s*(?P<exit>\d{1,3})\b",
     ),
     Pattern(
-        name="crash-loop", anchor="ack-off restarting failed container", stage="exit", role=Role.CONSEQUENCE,
-        regex=r"[Bb]ack-off restarting failed container", weigh=lambda _groups: {},
+        name="crash-loop", anchor="restarting failed container", stage="exit", role=Role.CONSEQUENCE,
+        regex=r"[Bb]ack-off (?:\S+ )?restarting failed container", weigh=lambda _groups: {},
     ),
 )  # fmt: skip

@@ -29,7 +29,11 @@ def _version(groups: Groups) -> Weights:
 def _undefined(groups: Groups) -> Weights:
     if groups.get("version") == "GLIBC_PRIVATE":
         return {"libc-mismatch": 1}
-    return {"missing-symbol": 70, "libc-mismatch": 30} if groups.get("detail", "").endswith("...") else {"missing-symbol": 1}
+    return (
+        {"missing-symbol": 70, "libc-mismatch": 30}
+        if groups.get("detail", "").endswith("...")
+        else {"missing-symbol": 1}
+    )
 
 
 _BAD_LIBRARY = (

@@ -16,7 +16,7 @@ from buildmatrix.converge.symptom import Built, Context, Fact, Item, Line, Sympt
 Told = Symptom | Fact | Built
 
 _STRUCTURED = (b'"resourceSpans"', b'"resourceLogs"', b'"certain"', b'"inputs_digest"', b'"involvedObject"',
-               b'"containerStatuses"', b'"processes"')  # fmt: skip
+               b'"containerStatuses"', b'"processes"', b'"MESSAGE":[', b'"MESSAGE": [')  # fmt: skip
 """What lines of JSON hold that are not about messages."""
 
 
@@ -57,7 +57,7 @@ def _items(stream: IO[bytes], head: bytes, name: str, base: Context, count: Coun
         yield from _plain(stream, base, count)
 
 
-def _first(start: bytes) -> dict[str, object] | None | bool:
+def _first(start: bytes) -> dict[str, object] | bool | None:
     """The object on the first line; None where the document goes on, True where it is no JSON."""
     line, end, _ = start.partition(b"\n")
     try:

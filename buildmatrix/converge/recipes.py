@@ -84,7 +84,7 @@ _CHROOT = (
     'cp -L "$loader" "$root$loader"\ncp "prog-$machine" "$root/opt/prog"\ncp "lib-$machine" "$work/lib"\n'
     'command -v chroot >/dev/null || cannot "there is no chroot here"\n'
 )
-_SECCOMP = b'''import ctypes, os, struct, sys
+_SECCOMP = b"""import ctypes, os, struct, sys
 # A filter that answers execve with ENOSYS and lets everything else pass (seccomp(2), linux/filter.h).
 number = {"x86_64": 59, "aarch64": 221}[os.uname().machine]
 code = b"".join(struct.pack("<HBBI", *row) for row in (
@@ -95,8 +95,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0):
     sys.exit(77)
 os.execv("/bin/true", ["true"])
-'''
-_OOM = '''limit=33554432
+"""
+_OOM = """limit=33554432
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
   group="/sys/fs/cgroup/reproducer-$$"; file=memory.max
 else
@@ -107,7 +107,7 @@ clean="rmdir $group"
 [ -f "$group/$file" ] && echo "$limit" >"$group/$file" 2>/dev/null || cannot "cgroups have no memory controller here"
 [ -f "$group/memory.swap.max" ] && echo 0 >"$group/memory.swap.max"
 try timeout 60 sh -c "echo \\$\\$ >$group/cgroup.procs && ulimit -v 4194304 && exec tail /dev/zero"
-'''
+"""
 
 
 def _plain() -> dict[str, Recipe]:

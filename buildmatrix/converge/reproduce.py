@@ -65,7 +65,10 @@ def _files(made: Recipe, slug: str, folder: Path) -> None:
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o644 if name.endswith(".data") else 0o755)
     head = _HEAD.format(
-        title=f"{slug}: {CATALOGUE[slug].title}", slug=slug, status=made.status, expect="'" + made.expect.replace("'", "'\\''") + "'"
+        title=f"{slug}: {CATALOGUE[slug].title}",
+        slug=slug,
+        status=made.status,
+        expect="'" + made.expect.replace("'", "'\\''") + "'",
     )
     script = folder / SCRIPT
     script.write_text(f"{head}{made.script}\ncheck\n", encoding="utf-8")

@@ -21,6 +21,7 @@ MOST = 200
 
 _FOREIGN = frozenset({"wrong-machine"})
 
+
 def programs(gathered: Gathered) -> list[str]:
     """The programs that the symptoms name by absolute paths."""
     names = dict.fromkeys(

@@ -101,7 +101,9 @@ def found(names: tuple[str, ...]) -> Iterator[tuple[str, Path | None]]:
         if name == "-":
             yield "stdin", None
         elif path.is_dir():
-            yield from ((str(item), item) for item in sorted(path.rglob("*")) if item.is_file() and not _hidden(item, path))
+            yield from (
+                (str(item), item) for item in sorted(path.rglob("*")) if item.is_file() and not _hidden(item, path)
+            )
         elif path.exists():
             yield name, path
         else:

@@ -24,9 +24,7 @@ def _value(value: object) -> Any:
 def _attributes(items: object) -> dict[str, Any]:
     if not isinstance(items, list):
         return {}
-    return {
-        str(item.get("key", "")): _value(item.get("value")) for item in items if isinstance(item, Mapping)
-    }
+    return {str(item.get("key", "")): _value(item.get("value")) for item in items if isinstance(item, Mapping)}
 
 
 def _list(item: object, *names: str) -> Iterator[Mapping[str, Any]]:

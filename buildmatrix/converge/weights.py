@@ -89,7 +89,7 @@ SIGNALS: dict[str, Weights] = {
 }  # fmt: skip
 """What ends a process with a signal. Only a fault in the program's own code is a crash."""
 
-_REFUSED = {**{name: 1.0 for name in ENOEXEC}, **{name: 1.0 for name in EACCES}}
+_REFUSED = {**dict.fromkeys(ENOEXEC, 1.0), **dict.fromkeys(EACCES, 1.0)}
 _LOADERS = ("missing-library", "stale-ldcache", "wrong-library-arch", "origin-without-proc", "secure-exec",
             "bad-library", "missing-symbol", "page-size", "noexec-mount", "isa-level", "libc-mismatch", "wrong-libc",
             "execstack-refused", "symbol-version-missing", "no-read-permission", "security-policy")  # fmt: skip
@@ -102,7 +102,7 @@ def exit_status(status: int) -> Weights:
     if status == 126:
         return _REFUSED
     if status == 127:
-        return {**{name: 1.0 for name in _LOADERS}, **{name: 2.0 for name in ENOENT}}
+        return {**dict.fromkeys(_LOADERS, 1.0), **dict.fromkeys(ENOENT, 2.0)}
     if status > 128 and status - 128 in _SIGNAL_NUMBERS:
         return SIGNALS[_SIGNAL_NUMBERS[status - 128]]
     return {}
