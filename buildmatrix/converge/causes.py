@@ -38,7 +38,7 @@ _ROWS = (
     # execve
     _c("wrong-machine", "built for another architecture", "execve: every binfmt handler refuses it (ENOEXEC)",
        "e_machine of the ELF header", "the CPU's instruction set", "build and deploy the target of this architecture; "
-       "correct GOARCH, or the image's platform", settle="buildmatrix scan PROGRAM shows e_machine; uname -m the host's",
+       "correct GOARCH, or the image's platform", settle="buildmatrix scan PROGRAM (e_machine) and uname -m",
        scope="host"),
     _c("wrong-endian", "built for the other byte order", "execve: ENOEXEC", "e_machine, read in the host's byte order",
        "the CPU's byte order", "build for the little-endian variant of the architecture"),
@@ -74,8 +74,9 @@ _ROWS = (
        "script, see wrong-machine", settle="file PROGRAM"),
     _c("wrong-os", "built for another operating system", "execve, or the first system calls", "notes, PT_INTERP and "
        "entry code of another OS", "Linux's system calls", "build with GOOS=linux"),
-    _c("missing-file", "no such program", "path look-up: ENOENT, ENOTDIR", "the path itself", "what the root file system "
-       "holds", "copy the program there, or correct the path", settle="ls -l PROGRAM in the same root"),
+    _c("missing-file", "no such program", "path look-up: ENOENT, ENOTDIR", "the path itself",
+       "what the root file system holds", "copy the program there, or correct the path",
+       settle="ls -l PROGRAM in the same root"),
     _c("not-a-file", "a directory or device in a program's place", "execve: EACCES (bash: Is a directory)",
        "the file's type", "fs/exec.c accepts regular files only", "name the file inside it"),
     _c("symlink-loop", "too many symbolic links", "path look-up: ELOOP", "the links", "at most 40 links (fs/namei.c)",

@@ -31,6 +31,9 @@ _EXPECTED = 9.0
 """The weight, beside 1 for all others together, of a cause that the preflight expected before the failure was seen."""
 
 _OPEN = "open of a library"
+_OF_THE_MACHINE = frozenset({"isa-level", "page-size"})
+"""Causes that different images on one machine may share."""
+
 _EXPLAINS = {
     ("libstdcxx-too-old", "glibc-too-old"), ("missing-library", "missing-symbol"), ("wrong-libc", "missing-symbol"),
     ("wrong-libc", "missing-library"), ("glibc-too-old", "missing-symbol"),
@@ -95,7 +98,8 @@ def base(program: str) -> str:
 
 def join(gathered: Gathered, window: float = WINDOW) -> list[Cluster]:
     """One cluster for each root cause, those with most symptoms first."""
-    primary, endings = [], []
+    primary: list[Cluster] = []
+    endings: list[Cluster] = []
     for item in gathered.sightings.values():
         if item.symptom.role in (Role.PRIMARY, Role.CONSEQUENCE, Role.WARNING):
             (primary if item.symptom.role is Role.PRIMARY else endings).append(_alone(item, gathered))
@@ -244,13 +248,15 @@ def _one_root(one: Cluster, other: Cluster) -> bool:
         return False
     if _shares(one, other, "pod") or _traces(one) & _traces(other):
         return True
-    if row.scope == "program":
-        return _shares(one, other, "executed") and not _differ(one.names("image"), other.names("image"))
-    if _differ(one.names("image"), other.names("image")) and row.slug not in ("isa-level", "page-size"):
+    if _differ(one.names("image"), other.names("image")) and row.slug not in _OF_THE_MACHINE:
         return False
-    if _shares(one, other, "image") or _shares(one, other, "executed"):
+    if _shares(one, other, "executed"):
         return True
-    return row.scope == "host" and (_shares(one, other, "host") or _hostless(one, other))
+    return (row.scope != "program" and _shares(one, other, "image")) or (row.scope == "host" and _same_host(one, other))
+
+
+def _same_host(one: Cluster, other: Cluster) -> bool:
+    return _shares(one, other, "host") or _hostless(one, other)
 
 
 def _objects(cluster: Cluster) -> set[str]:

@@ -1,4 +1,4 @@
-"""The journal's export format (systemd, docs/JOURNAL_EXPORT_FORMATS): fields as text, or with a length and any bytes."""
+"""The journal's export format (systemd, JOURNAL_EXPORT_FORMATS): fields as text, or as any bytes with a length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LD_DEBUG's output (glibc, elf/dl-support.c and dl-cache.c): where a library was looked for, and what the cache said."""
+"""LD_DEBUG's output (glibc, elf/dl-load.c and dl-cache.c): where a library was looked for, and what the cache said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from buildmatrix.converge import weights
 from buildmatrix.converge.symptom import Context, Fact, Item, Role, Symptom
 
 LITERALS = (b"find library=", b"trying file=", b"search cache=", b"search path=", b": error: ")
@@ -98,6 +97,6 @@ def _error(match: re.Match[str], at: Context) -> Iterator[Item]:
     if match["how"] == "fatal" and symbol is not None:
         yield Symptom(
             pattern="ld-debug-symbol", stage="relocation", role=Role.WARNING, text=match.group(0).strip(),
-            candidates=weights.normal({"libc-mismatch" if symbol["version"] == "GLIBC_PRIVATE" else "missing-symbol": 1}),
+            candidates={"libc-mismatch" if symbol["version"] == "GLIBC_PRIVATE" else "missing-symbol": 1.0},
             object=match["object"], symbol=symbol["symbol"], version=symbol["version"] or "", context=at,
         )  # fmt: skip

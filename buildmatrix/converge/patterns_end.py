@@ -65,7 +65,8 @@ END: tuple[Pattern, ...] = (
     ),
     Pattern(
         name="kernel-protection", anchor="general protection fault", stage=_KERNEL, role=Role.CONSEQUENCE,
-        regex=r"traps: (?P<program>[^\s\[]+)\[(?P<pid>\d+)\] general protection fault.*?(?: in (?P<object>[^\[\s,]+))?$",
+        regex=r"traps: (?P<program>[^\s\[]+)\[(?P<pid>\d+)\] general protection fault"
+        r".*?(?: in (?P<object>[^\[\s,]+))?$",
         weigh=_segfault,
     ),
     Pattern(
@@ -114,7 +115,8 @@ END: tuple[Pattern, ...] = (
     ),
     Pattern(
         name="go-out-of-memory", anchor="runtime: ", stage="memory", weigh=fixed(out_of_memory=1),
-        regex=r"(?:fatal error: runtime: (?:out of memory|cannot allocate memory)|runtime: out of memory: cannot allocate)",
+        regex=r"(?:fatal error: runtime: (?:out of memory|cannot allocate memory)"
+        r"|runtime: out of memory: cannot allocate)",
     ),
     Pattern(
         name="disk-full", anchor="o space left on device", stage="write", weigh=fixed(disk_full=1),
@@ -144,7 +146,8 @@ END: tuple[Pattern, ...] = (
     ),
     Pattern(
         name="go-local-resolver", anchor="lookup ", stage="data file", weigh=fixed(missing_data=74, resolver_down=26),
-        regex=r"lookup (?P<object>\S+) on (?:\[::1\]|127\.0\.0\.1):53: .*?(?:connection refused|cannot assign requested)",
+        regex=r"lookup (?P<object>\S+) on (?:\[::1\]|127\.0\.0\.1):53: "
+        r".*?(?:connection refused|cannot assign requested)",
     ),
     Pattern(
         name="go-no-user", anchor="user: unknown user", stage="data file", weigh=fixed(missing_data=1),

@@ -103,7 +103,8 @@ EXEC: tuple[Pattern, ...] = (
     *(
         Pattern(
             name="binary-as-script", anchor=anchor, stage=_EXEC, detail="a shell read a binary file as commands",
-            regex=rf"(?P<program>[^\s:]+): (?:line )?\d+: .*{_BINARY}.*(?:not found|[Nn]o such file|[Ss]yntax error|open)",
+            regex=rf"(?P<program>[^\s:]+): (?:line )?\d+: .*{_BINARY}"
+            r".*(?:not found|[Nn]o such file|[Ss]yntax error|open)",
             weigh=by_table({name: weight for name, weight in weights.ENOEXEC.items() if name != "bad-shebang"}),
         )
         for anchor in ("not found", "o such file", "yntax error", "can't open", "cannot open")
@@ -171,7 +172,8 @@ EXEC: tuple[Pattern, ...] = (
         regex=r"use -\[v\]S to pass options in shebang lines",
     ),
     Pattern(
-        name="env-exec", anchor="env: ", stage="env", regex=rf"env: (?:can't execute )?[‘'\"](?P<program>[^’'\"]+)[’'\"]: {ERR}",
+        name="env-exec", anchor="env: ", stage="env",
+        regex=rf"env: (?:can't execute )?[‘'\"](?P<program>[^’'\"]+)[’'\"]: {ERR}",
         weigh=_env,
     ),
     Pattern(

@@ -93,7 +93,8 @@ LOADER: tuple[Pattern, ...] = (
     ),
     Pattern(
         name="glibc-isa", anchor="CPU ISA level is lower than required", stage=_MAP, weigh=fixed(isa_level=1),
-        regex=rf"{PATH}: (?:error while loading shared libraries: (?P<object>[^\s:]+): )?CPU ISA level is lower than required",
+        regex=rf"{PATH}: (?:error while loading shared libraries: (?P<object>[^\s:]+): )?"
+        r"CPU ISA level is lower than required",
     ),
     Pattern(
         name="glibc-cpu", anchor="Fatal glibc error: CPU does not support", stage="start of the loader",
@@ -149,8 +150,10 @@ LOADER: tuple[Pattern, ...] = (
         name="musl-open", anchor="Error loading shared library", stage=_OPEN, weigh=by_errno({
             "ENOENT": {"missing-library": 70, "wrong-libc": 8, "origin-without-proc": 8, "secure-exec": 8,
                        "stale-ldcache": 0.1, "bad-library": 6},
-            "ENOEXEC": {"bad-library": 80, "noexec-mount": 20}, "EACCES": {"no-read-permission": 60, "noexec-mount": 40},
-            "EMFILE": {"file-limit": 1}, "ENFILE": {"file-limit": 1}, "ENOMEM": {"out-of-memory": 80, "bad-library": 20},
+            "ENOEXEC": {"bad-library": 80, "noexec-mount": 20},
+            "EACCES": {"no-read-permission": 60, "noexec-mount": 40},
+            "EMFILE": {"file-limit": 1}, "ENFILE": {"file-limit": 1},
+            "ENOMEM": {"out-of-memory": 80, "bad-library": 20},
             "EINVAL": {"bad-library": 60, "page-size": 40}, "EIO": {"bad-library": 1}, "EPERM": {"noexec-mount": 1},
             "ENOSYS": weights.EXECVE["ENOSYS"]}),
         regex=rf"Error loading shared library (?P<object>[^:\s]+): {ERR}(?: \(needed by (?P<program>[^)]+)\))?",
@@ -167,7 +170,8 @@ LOADER: tuple[Pattern, ...] = (
     ),
     Pattern(
         name="musl-tls", anchor="initial-exec TLS resolves to dynamic definition", stage=_BIND,
-        regex=r"Error relocating (?P<object>[^\s:]+): (?P<symbol>[^\s:]+): initial-exec TLS", weigh=fixed(bad_library=1),
+        regex=r"Error relocating (?P<object>[^\s:]+): (?P<symbol>[^\s:]+): initial-exec TLS",
+        weigh=fixed(bad_library=1),
     ),
     Pattern(
         name="musl-relro", anchor="RELRO protection failed", stage=_BIND,

@@ -61,7 +61,7 @@ class Pull:
             try:
                 value, end = self._json.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                problem = error
+                problem = error.msg
             except RecursionError:
                 raise self._broken("values are nested too deeply") from None
             else:
@@ -69,18 +69,18 @@ class Pull:
                 if end < len(self._text) or self._ended or self._text[end - 1] in '"]}':
                     self._at = end
                     return value
-                problem = None
+                problem = ""
             if len(self._text) - self._at > LIMIT:
                 raise self._broken(f"one value is larger than {LIMIT >> 20} MiB")
             grown = len(self._text) - self._at
             while len(self._text) - self._at < 2 * grown + 1:
                 if not self._more():
                     break
-            if self._ended and problem is not None and grown == len(self._text) - self._at:
-                raise self._broken(problem.msg)
+            if self._ended and problem and grown == len(self._text) - self._at:
+                raise self._broken(problem)
 
-    def keys(self) -> Iterator[str]:
-        """The keys of the object that is next; the caller takes each one's value by `value`, `keys` or `items`."""
+    def members(self) -> Iterator[str]:
+        """The keys of the object that is next; the caller takes each one's value by `value`, `members` or `items`."""
         self._expect("{")
         if self.peek() == "}":
             self._at += 1

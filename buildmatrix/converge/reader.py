@@ -46,7 +46,7 @@ def read(name: str, path: Path | None, count: Count) -> Iterator[Told]:
 
 def _items(stream: IO[bytes], head: bytes, name: str, base: Context, count: Count) -> Iterator[Item]:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start[:1] in (b"{", b"[") and (whole := _first(start)) is not True:
+    if start[:1] in (b"{", b"[") and not isinstance(whole := _first(start), bool):
         if whole is None or structured.kind(whole) not in structured.LINE_KINDS:
             yield from _documents(stream, name, base)
             return

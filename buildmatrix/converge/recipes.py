@@ -186,7 +186,8 @@ def _loader(cause: RootCause | None) -> dict[str, Recipe]:
                                                  versions={"libc.so.6": wanted}) for isa in ISAS}  # fmt: skip
     return {
         "missing-library": _glibc(_needs(f"absent-{name}"), f"absent-{name}: cannot open shared object file", 127),
-        "bad-library": _library({"lib": lambda _isa: b"/* GNU ld script */\n" * 8}, "invalid ELF header", "libdemo.so.1"),
+        "bad-library": _library(
+            {"lib": lambda _isa: b"/* GNU ld script */\n" * 8}, "invalid ELF header", "libdemo.so.1"),
         "wrong-library-arch": _library(
             {"lib": lambda isa: tinyelf.dynamic(foreign[isa], soname="libdemo.so.1")},
             "cannot open shared object file", "libdemo.so.1"),
@@ -196,7 +197,8 @@ def _loader(cause: RootCause | None) -> dict[str, Recipe]:
             'try "./seen-$machine"\n[ "$status" = 1 ] && check\ntry "./prog-$machine"'),
         "libstdcxx-too-old": _run(
             (made := _version("libstdc++.so.6", "GLIBCXX_9.9")).files, made.expect, 1,
-            _LOADER + 'try "./prog-$machine"\ncase "$out" in *"cannot open"*) cannot "there is no libstdc++ here" ;; esac'),
+            _LOADER + 'try "./prog-$machine"\n'
+            'case "$out" in *"cannot open"*) cannot "there is no libstdc++ here" ;; esac'),
         "symbol-version-missing": _version("libc.so.6", "DEMO_1.0"),
         "missing-symbol": _glibc(
             lambda isa: tinyelf.dynamic(isa, interpreter=isa.glibc, needed=("libc.so.6",), undefined="demo_absent"),
@@ -207,7 +209,8 @@ def _loader(cause: RootCause | None) -> dict[str, Recipe]:
             "demo_absent.*GLIBC_PRIVATE", 127),
         "isa-level": _run(
             {f"loader-{isa.uname}.data": isa.glibc.encode() for isa in ISAS}
-            | {"prog-x86_64": tinyelf.dynamic(ISAS[0], interpreter=ISAS[0].glibc, needed=("libc.so.6",), isa_level=0x10),
+            | {"prog-x86_64": tinyelf.dynamic(ISAS[0], interpreter=ISAS[0].glibc, needed=("libc.so.6",),
+                                              isa_level=0x10),
                "prog-aarch64": tinyelf.static(ISAS[1], ISAS[1].rare + ISAS[1].exit)},
             "CPU ISA level is lower than required|[Ii]llegal instruction|^$", "127|132",
             '# x86-64: a level that no CPU has, refused by glibc; arm64: an SVE instruction\n'
@@ -220,7 +223,8 @@ def _loader(cause: RootCause | None) -> dict[str, Recipe]:
             '# it came after ldconfig ran\ncp "$work/lib" "$root/opt/lib/libdemo.so.1"\ntry chroot "$root" /opt/prog'),
         "origin-without-proc": _run(
             origin.files | in_root, demo.expect, 127,
-            _CHROOT + 'cp "$work/lib" "$root/opt/lib/libdemo.so.1"\n# the root has no /proc\ntry chroot "$root" /opt/prog'),
+            _CHROOT + 'cp "$work/lib" "$root/opt/lib/libdemo.so.1"\n# the root has no /proc\n'
+            'try chroot "$root" /opt/prog'),
         "secure-exec": _run(
             demo.files | in_root, demo.expect, 127,
             _LOADER + _AS_ROOT + 'command -v setpriv >/dev/null || cannot "there is no setpriv here"\n'

@@ -88,7 +88,7 @@ def opened(stream: IO[bytes]) -> tuple[IO[bytes], bytes]:
         elif head.startswith(b"BZh"):
             stream = cast("IO[bytes]", bz2.BZ2File(rest))
         elif head.startswith(b"\xfd7zXZ\x00"):
-            stream = cast("IO[bytes]", lzma.LZMAFile(rest))
+            stream = cast("IO[bytes]", lzma.LZMAFile(rest))  # noqa: SIM115  (its input is closed by who opened it)
         else:
             return rest, head
     raise errors.ScanFailed("got data compressed more than twice, expected a log", fix="unpack it first")

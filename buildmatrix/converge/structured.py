@@ -175,32 +175,33 @@ _READERS: dict[str, Callable[[Mapping[str, Any], Context], Iterator[Item]]] = {
 
 def document(pull: Pull, base: Context) -> Iterator[Item]:
     """A document that may be large: what stands in its long arrays is taken one by one."""
-    if pull.peek() == "[":
-        for _ in pull.items():
-            yield from items(pull.value(), base)
-        return
-    if pull.peek() != "{":
+    start = pull.peek()
+    if start == "[":
+        yield from _array(pull, base, items)
+    elif start == "{":
+        rest: dict[str, Any] = {}
+        for key in pull.members():
+            read = _LONG.get((key, pull.peek()))
+            if read is None:
+                rest[key] = pull.value()
+            else:
+                yield from read(pull, base)
+        yield from items(rest, base)
+    else:
         yield from items(pull.value(), base)
-        return
-    rest: dict[str, Any] = {}
-    for key in pull.keys():
-        if key in ("resourceSpans", "resourceLogs") and pull.peek() == "[":
-            for _ in pull.items():
-                yield from traces.otlp({key: [pull.value()]}, base)
-        elif key in ("items", "data") and pull.peek() == "[":
-            for _ in pull.items():
-                yield from items(pull.value(), base)
-        elif key == "data" and pull.peek() == "{":
-            yield from _loki_data(pull, base)
-        elif key == "streams" and pull.peek() == "[":
-            yield from _loki_streams(pull, base)
-        else:
-            rest[key] = pull.value()
-    yield from items(rest, base)
+
+
+def _array(pull: Pull, base: Context, read: Callable[[Any, Context], Iterator[Item]]) -> Iterator[Item]:
+    for _ in pull.items():
+        yield from read(pull.value(), base)
+
+
+def _requests(name: str) -> Callable[[Pull, Context], Iterator[Item]]:
+    return lambda pull, base: _array(pull, base, lambda item, at: traces.otlp({name: [item]}, at))
 
 
 def _loki_data(pull: Pull, base: Context) -> Iterator[Item]:
-    for key in pull.keys():
+    for key in pull.members():
         if key == "result" and pull.peek() == "[":
             yield from _loki_streams(pull, base)
         else:
@@ -211,7 +212,7 @@ def _loki_streams(pull: Pull, base: Context) -> Iterator[Item]:
     """Loki writes a stream's labels before its values; where they come later, the values have no labels."""
     for _ in pull.items():
         at = base
-        for key in pull.keys():
+        for key in pull.members():
             if key == "values" and pull.peek() == "[":
                 for _ in pull.items():
                     yield from loki_value(pull.value(), at)
@@ -219,3 +220,14 @@ def _loki_streams(pull: Pull, base: Context) -> Iterator[Item]:
                 value = pull.value()
                 if key in ("stream", "labels") and isinstance(value, Mapping):
                     at = context.of_fields(value, base)
+
+
+_LONG: dict[tuple[str, str], Callable[[Pull, Context], Iterator[Item]]] = {
+    ("resourceSpans", "["): _requests("resourceSpans"),
+    ("resourceLogs", "["): _requests("resourceLogs"),
+    ("items", "["): lambda pull, base: _array(pull, base, items),
+    ("data", "["): lambda pull, base: _array(pull, base, items),
+    ("data", "{"): _loki_data,
+    ("streams", "["): _loki_streams,
+}
+"""Members of documents that may be long, by their name and first character."""
