@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import builderspec, deployment, deployspec, imagespec, schema, trust
+from buildmatrix import builderspec, deployment, deployspec, imagespec, releasespec, schema, trust
 from buildmatrix.builderspec import BuilderSpec
 from buildmatrix.deployment import FleetHost, RootImage
 from buildmatrix.deployspec import Deploy, Pool
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
 from buildmatrix.imagespec import ImageSpec
+from buildmatrix.releasespec import ReleaseSpec
 from buildmatrix.schema import Key
 from buildmatrix.target import Target, resolve
 from buildmatrix.trust import Signing
@@ -114,6 +115,7 @@ class Matrix:
     builders: tuple[BuilderSpec, ...] = ()
     deploy: Deploy = field(default_factory=Deploy)
     pools: tuple[Pool, ...] = ()
+    release: ReleaseSpec = releasespec.DEFAULT
 
     @property
     def module_dir(self) -> Path:
@@ -270,7 +272,7 @@ def parse(data: bytes, path: Path) -> Matrix:
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
     tops = (
         "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots",
-        "builders", "images", "overrides", "deploy", "pools",
+        "builders", "images", "release", "overrides", "deploy", "pools",
     )  # fmt: skip
     for name in document:
         if name not in tops:
@@ -289,6 +291,12 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     _check_license(reader, project.get("license", ""))
     signing, wrong = trust.read(
         reader.keys(reader.table(document.get("signing", {}), "signing"), schema.SIGNING, "signing")
+    )
+    reader.problems += wrong
+    release, wrong = releasespec.read(
+        reader.keys(reader.table(document.get("release", {}), "release"), schema.RELEASE, "release"),
+        formats=_in_order(formats.get("formats", schema.FORMATS)),
+        builder=provenance.get("builder", ""),
     )
     reader.problems += wrong
     _check_module(reader, go_table, path.parent)
@@ -321,6 +329,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         builders=builders,
         deploy=deploy,
         pools=pools,
+        release=release,
     )
 
 

@@ -122,6 +122,33 @@ SIGNING = (
         "so that they outlive them.", default="", pattern=URL, shape="an address such as https://tsa.example.org/stamp"),
 )  # fmt: skip
 
+DOCUMENTS = (*FORMATS, "provenance")
+REPOSITORY = re.compile(r"[a-z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
+_RELEASE_TAG = re.compile(r"[A-Za-z0-9_{}][A-Za-z0-9_.{}-]{0,127}")
+
+RELEASE = (
+    Key(name="version-tag", kind="string", doc="The tag that a release's index must have; `{version}` is replaced.",
+        default="{version}", pattern=_RELEASE_TAG, shape="letters, digits, dots, dashes, underscores and {version}"),
+    Key(name="platform-tag", kind="string", doc="The tag that the image of each platform must have: with `{machine}` "
+        "(aarch64) and `{timestamp}` (20240522T1430Z).", default="{version}-{machine}-{timestamp}",
+        pattern=_RELEASE_TAG, shape="letters, digits, dots, dashes and underscores, with {machine} and {timestamp}"),
+    Key(name="forbidden-tags", kind="strings", doc="Globs over tags that no release may have.", default=("latest",),
+        pattern=re.compile(r"[A-Za-z0-9_.*?\[\]!-]+"), shape="a glob over tags"),
+    Key(name="floating-tags", kind="string", doc="Tags that stand for the newest of a kind, such as `v2.3`, `stable` "
+        "or `main`: whether a release may have them.", default="forbid", choices=("forbid", "allow")),
+    Key(name="documents", kind="strings", doc="What must be attested about each platform's image. Default: the formats "
+        "of [sbom], and provenance.", choices=DOCUMENTS),
+    Key(name="clean-tree", kind="boolean", doc="Whether a release must be built from a checkout without changes.",
+        default=True),
+    Key(name="annotated-tag", kind="boolean", doc="Whether the commit must have an annotated git tag of the version.",
+        default=True),
+    Key(name="reproducible", kind="boolean", doc="Whether every cell must have been built twice, with equal bytes.",
+        default=False),
+    Key(name="promoted-from", kind="strings", doc="Repositories whose signatures are good here too, since releases are "
+        "promoted from them.", default=(), pattern=REPOSITORY,
+        shape="a repository such as registry.example.org/staging/service"),
+)  # fmt: skip
+
 BINARY = (
     Key(name="package", kind="string", doc="The main package, relative to the module.", required=True,
         pattern=PACKAGE, shape="a path that starts with ./ and stays inside the module"),
@@ -345,6 +372,7 @@ TABLES: tuple[tuple[str, tuple[Key, ...], str], ...] = (
     ("images.NAME", IMAGE, "A multi-arch image. `nox -s image-NAME` builds and proves it, `push-NAME` publishes it."),
     ("deploy", DEPLOY, "What deploys the images. docs/kubernetes.md says what is checked."),
     ("pools.NAME", POOL, "Nodes of one architecture that images are deployed to. A roll-out follows this order."),
+    ("release", RELEASE, "What a release must be, before it gets a tag: docs/release.md."),
     ("[[overrides]]", OVERRIDE, "Settings for the targets that a glob selects, in order; later ones win."),
 )
 
@@ -431,6 +459,7 @@ def json_schema() -> dict[str, Any]:
             "images": _named(IMAGE, NAME),
             "deploy": _table_schema(DEPLOY),
             "pools": _named(POOL, NAME),
+            "release": _table_schema(RELEASE),
             "overrides": {"type": "array", "items": _table_schema(OVERRIDE)},
         },
     }

@@ -81,14 +81,20 @@ def cells_of(matrix: Matrix, specs: tuple[ImageSpec, ...]) -> tuple[Cell, ...]:
 
 
 def build_cells(
-    matrix: Matrix, specs: tuple[ImageSpec, ...], dist: Path, access: Access, listener: pipeline.Listener
+    matrix: Matrix,
+    specs: tuple[ImageSpec, ...],
+    dist: Path,
+    access: Access,
+    listener: pipeline.Listener,
+    *,
+    cells: tuple[Cell, ...] | None = None,
 ) -> Shipment:
-    """Build and check the cells of the images."""
+    """Build and check the cells of the images, or `cells`, which hold those."""
     host, runner = Host.current(), SubprocessRunner()
     with ThreadPoolExecutor(1) as aside:
         commit = aside.submit(prepare.commit, matrix, host, runner)
         keyring = prepare.keyring(matrix, host, runner)
-        plan = prepare.make_plan(matrix, cells_of(matrix, specs), dist, host, runner)
+        plan = prepare.make_plan(matrix, cells or cells_of(matrix, specs), dist, host, runner)
         outcomes = pipeline.run(
             pipeline.Build(
                 plan=plan,
@@ -120,13 +126,14 @@ def build_images(shipment: Shipment, listener: pipeline.Listener, *, force: bool
     digests = {outcome.cell: outcome.artifact.sha256 for outcome in shipment.outcomes if outcome.artifact is not None}
     found = []
     for spec in shipment.specs:
-        outcome = build.run(_job(shipment, spec, digests, force), _stage(listener, spec))
+        outcome = build.run(_job(shipment, spec, digests, force), stage_of(listener, spec))
         listener.finished(outcome)
         found.append(outcome)
     return tuple(found)
 
 
-def _stage(listener: pipeline.Listener, spec: ImageSpec) -> Callable[[str], None]:
+def stage_of(listener: pipeline.Listener, spec: ImageSpec) -> Callable[[str], None]:
+    """Tells a listener what an image is going through."""
     return lambda step: listener.started(f"image {spec.name}", step)
 
 
@@ -193,49 +200,58 @@ def push_images(
     for spec in shipment.specs:
         if found and found[-1].outcome.failed:
             break
-        made = _push(shipment, spec, targets[spec.name], _stage(listener, spec))
+        made = _push(shipment, spec, targets[spec.name], stage_of(listener, spec))
         listener.finished(made.outcome)
         found.append(made)
     return tuple(found)
 
 
-def _push(shipment: Shipment, spec: ImageSpec, where: Reference, stage: Callable[[str], None]) -> ImagePush:
+def publication(
+    shipment: Shipment, spec: ImageSpec, repository: Repository, told: Callable[[str], None]
+) -> publish.Push:
+    """What publishing an image of a shipment to a repository takes. Raises ImageMissing where it was not built."""
     digests = {outcome.cell: outcome.artifact.sha256 for outcome in shipment.outcomes if outcome.artifact is not None}
+    kept = _record(shipment, spec)
+    return publish.Push(
+        spec=spec,
+        plan=proof.Plan(spec=spec, matrix=shipment.matrix, digests=digests),
+        dist=shipment.dist,
+        base_digest=kept.base_digest,
+        recipe=kept.recipe,
+        repository=repository,
+        version=shipment.plan.version,
+        revision=shipment.commit.hash if shipment.commit is not None else "",
+        created=shipment.created,
+        threads=shipment.access.threads,
+        sign=_sign(shipment),
+        told=told,
+    )
+
+
+def _push(shipment: Shipment, spec: ImageSpec, where: Reference, stage: Callable[[str], None]) -> ImagePush:
     name = f"image {spec.name}"
     source = credentials.from_environment(shipment.runner)
     try:
-        kept = _record(shipment, spec)
         with Registry(where.registry, access=shipment.access, credentials=source) as registry:
-            pushed = publish.push(
-                publish.Push(
-                    spec=spec,
-                    plan=proof.Plan(spec=spec, matrix=shipment.matrix, digests=digests),
-                    dist=shipment.dist,
-                    base_digest=kept.base_digest,
-                    recipe=kept.recipe,
-                    repository=registry.repository(where.repository),
-                    version=shipment.plan.version,
-                    revision=shipment.commit.hash if shipment.commit is not None else "",
-                    created=shipment.created,
-                    threads=shipment.access.threads,
-                    sign=_sign(shipment),
-                    told=stage,
-                )
-            )
+            pushed = publish.push(publication(shipment, spec, registry.repository(where.repository), stage))
     except errors.BuildmatrixError as error:
         outcome = Outcome(cell=name, status=Status.FAILED, reason=str(error), exit_status=error.exit_status)
         return ImagePush(repository=where, outcome=outcome)
-    outcome = Outcome(
-        cell=name,
+    return ImagePush(repository=where, outcome=outcome_of(name, spec.name, pushed), tags=pushed.tags)
+
+
+def outcome_of(cell: str, name: str, pushed: publish.Pushed) -> Outcome:
+    """How publishing an image went, as an outcome."""
+    return Outcome(
+        cell=cell,
         status=Status.FAILED if pushed.failed else Status.DONE,
         reason="no tag was moved" if pushed.failed else "",
         findings=pushed.findings,
         artifact=Artifact(
-            name=spec.name, size=pushed.index.size, sha256=pushed.index.digest.removeprefix("sha256:"), sha512=""
+            name=name, size=pushed.index.size, sha256=pushed.index.digest.removeprefix("sha256:"), sha512=""
         ),
         exit_status=errors.EXIT_FINDINGS if pushed.failed else errors.EXIT_OK,
     )
-    return ImagePush(repository=where, outcome=outcome, tags=pushed.tags)
 
 
 def _record(shipment: Shipment, spec: ImageSpec) -> record.ImageRecord:
@@ -263,7 +279,7 @@ def run_images(
                 platforms=wanted,
                 seconds=seconds,
                 check=shipment.runner.check,
-                told=_stage(listener, spec),
+                told=stage_of(listener, spec),
             )
         )
     return tuple(found)

@@ -31,24 +31,28 @@ def _run(subject: Subject) -> Iterator[Violation]:
     if elf is None:
         return
     promised = [(index, size) for index, size in enumerate(PAGE_SIZES) if size in subject.target.page_sizes]
-    found = {size: what for index, size in promised if (what := defect(elf, index, size))}
-    for what, why in _WHY.items():
-        sizes = [size for size, its in found.items() if its == what]
+    found = {size: its for index, size in promised if (its := defect(elf, index))}
+    for kind, why in _WHY.items():
+        sizes = [size for size, its in found.items() if its == kind]
         if not sizes:
             continue
         names = " and ".join(str(size // 1024) for size in sizes)
-        verb = "is mapped badly" if what == EXPOSED else "cannot be mapped"
+        verb = "is mapped badly" if kind == EXPOSED else "cannot be mapped"
         yield Violation(
-            what=f"{verb} with {names} KiB pages (got {what}, expected segments aligned to {max(sizes):#x})",
+            what=f"{verb} with {names} KiB pages (got {kind}, expected segments aligned to {max(sizes):#x})",
             evidence="PT_LOAD " + ", ".join(f"{item.vaddr:#x}@{item.offset:#x}" for item in _loads(elf)),
             why=why,
             fix=_fix(subject, max(sizes)),
-            severity=Severity.WARNING if what == EXPOSED else Severity.ERROR,
+            severity=Severity.WARNING if kind == EXPOSED else Severity.ERROR,
         )
 
 
-def defect(elf: ElfFacts, index: int, size: int) -> str:
-    """What is wrong with mapping the file in pages of `size` bytes, PAGE_SIZES[index]; empty where nothing is."""
+def defect(elf: ElfFacts, index: int) -> str:
+    """What is wrong with a file under kernels with pages of PAGE_SIZES[index]; empty where nothing is.
+
+    EXPOSED runs nevertheless.
+    """
+    size = PAGE_SIZES[index]
     if elf.page_incongruent[index]:
         return _INCONGRUENT
     if not elf.page_overlap[index]:
@@ -65,7 +69,7 @@ def defect(elf: ElfFacts, index: int, size: int) -> str:
 
 def mappable(elf: ElfFacts) -> tuple[int, ...]:
     """The page sizes in bytes that kernels can map the file with, so that it works."""
-    return tuple(size for index, size in enumerate(PAGE_SIZES) if defect(elf, index, size) in ("", EXPOSED))
+    return tuple(size for index, size in enumerate(PAGE_SIZES) if defect(elf, index) in ("", EXPOSED))
 
 
 def _loads(elf: ElfFacts) -> list[Segment]:

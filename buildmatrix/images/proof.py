@@ -203,7 +203,7 @@ class _Platform:
             self.label, lambda digest: self.source.blob(layers[digest]).open(0), hashes=self.plan.hashes
         )  # fmt: skip
         findings = [*self._config(config, manifest)]
-        for layer, diff_id in zip(manifest.layers, _diff_ids(config), strict=False):
+        for layer, diff_id in zip(manifest.layers, diff_ids(config), strict=False):
             read = collector.add(layer.digest)
             findings += self._layer(layer, diff_id, read.digest, read.diff_id)
         contents = collector.contents()
@@ -221,7 +221,7 @@ class _Platform:
                 why="engines choose by the index and check by the config: one of them lies",
                 fix="build the image again for this platform alone",
             )  # fmt: skip
-        got, expected = len(manifest.layers), len(_diff_ids(config))
+        got, expected = len(manifest.layers), len(diff_ids(config))
         if got != expected:
             yield _finding(
                 "BM852", self.label, f"manifest has {got} layers, config names {expected}", fix="build it again"
@@ -259,7 +259,7 @@ class _Platform:
         row = arch.BY_GOARCH[self.target.goarch]
         foreign: dict[str, list[str]] = {}
         for program in contents.programs:
-            if _machine_fits(program, row) or self._allowed(program.path):
+            if machine_fits(program, row) or self._allowed(program.path):
                 continue
             facts = program.facts.elf
             name = arch.machine_name(facts.machine) if facts is not None else "unreadable"
@@ -322,13 +322,14 @@ class _Platform:
         yield from (replace(item, cell=f"image {self.label}") for item in dict.fromkeys(found))
 
 
-def _diff_ids(config: dict[str, Any]) -> list[str]:
+def diff_ids(config: dict[str, Any]) -> list[str]:
+    """The digests of an image's plain layers, as its config names them."""
     rootfs = config.get("rootfs")
     found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     return [str(item) for item in found] if isinstance(found, list) else []
 
 
-def _machine_fits(program: Program, row: arch.Architecture) -> bool:
+def machine_fits(program: Program, row: arch.Architecture) -> bool:
     """Whether a file may lie in an image of an architecture: executables and libraries must be for it."""
     facts = program.facts.elf
     if facts is None:

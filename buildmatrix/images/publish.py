@@ -91,8 +91,42 @@ def _failed(findings: tuple[Finding, ...]) -> bool:
     return any(item.severity is Severity.ERROR for item in findings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """An image that lies in a registry under its digest, proven, signed and attested, with the tags it would get."""
+
+    index: Descriptor
+    children: tuple[tuple[Platform, Descriptor], ...]
+    moved: int
+    moves: tuple[tags.Move, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it may have no tag."""
+        return _failed(self.findings)
+
+
 def push(job: Push) -> Pushed:
     """Publish. Raises TagTaken, and what the registry answers; whatever is raised, no tag was moved."""
+    staged = stage(job)
+    if not staged.failed:
+        tags.apply(job.repository, staged.moves, job.told)
+    return pushed(staged)
+
+
+def pushed(staged: Staged) -> Pushed:
+    """What a push comes to whose tags are set, unless it failed."""
+    return Pushed(
+        index=staged.index,
+        moved=staged.moved,
+        tags=() if staged.failed else tuple((move.tag.name, move.document.digest) for move in staged.moves),
+        findings=staged.findings,
+    )
+
+
+def stage(job: Push) -> Staged:
+    """Everything but the tags. Raises TagTaken, and what the registry answers."""
     top = _only(job.layout)
     documents = _documents(job.layout, top)
     wanted = tags.expand(job.spec, tuple(documents), version=job.version, revision=job.revision, created=job.created)
@@ -105,21 +139,25 @@ def push(job: Push) -> Pushed:
     job.told("reading it back")
     whole = replace(job.plan, hashes=attested.hashes(job.plan.matrix))
     proven, findings = proof.prove(whole, job.repository, index.descriptor)
-    if _failed(findings):
-        return Pushed(index=index.descriptor, moved=copied.moved, tags=(), findings=findings)
-    names = attested.names(job.plan.matrix, attested.platforms(job.plan.matrix, job.spec))
-    said = attested.read(job.dist, job.spec, names)
-    findings += tuple(attested.differing(job.basis, index.descriptor, proven, said))
-    if _failed(findings):
-        return Pushed(index=index.descriptor, moved=copied.moved, tags=(), findings=findings)
+    said = attested.read(job.dist, job.spec, attested.names(job.plan.matrix, _platforms(job)))
+    if not _failed(findings):
+        findings += tuple(attested.differing(job.basis, index.descriptor, proven, said))
     # Beyond here what the registry gives out is what was proven, and what is said about it is true.
-    if job.sign is not None:
+    if job.sign is not None and not _failed(findings):
         job.told("signing")
         job.sign(job.repository, attested.subjects(job.basis, index.descriptor, proven, said))
     # Beyond here every signature and attestation is in the registry and was verified there.
-    tags.apply(job.repository, moves, job.told)
-    set_to = tuple((tag.name, document.digest) for tag, document in pairs)
-    return Pushed(index=index.descriptor, moved=copied.moved, tags=set_to, findings=findings)
+    return Staged(
+        index=index.descriptor,
+        children=tuple((platform, document.descriptor) for platform, document in documents.items()),
+        moved=copied.moved,
+        moves=moves,
+        findings=findings,
+    )
+
+
+def _platforms(job: Push) -> tuple[str, ...]:
+    return attested.platforms(job.plan.matrix, job.spec)
 
 
 def _only(layout: Layout) -> Descriptor:

@@ -62,6 +62,11 @@ def expand(
     return tuple(sorted(found, key=lambda tag: tag.platform is None))
 
 
+def floats(name: str) -> bool:
+    """Whether a tag stands for the newest of a kind: a version of one or two parts, or a name such as `stable`."""
+    return _FLOATING.fullmatch(name) is not None
+
+
 def machine(platform: Platform) -> str:
     """The uname name of a platform, with the variant where two of them share it: ``aarch64``, ``armv7l``."""
     row = arch.BY_GOARCH[arch.normalise(platform.architecture) or platform.architecture]
@@ -87,7 +92,7 @@ def _tag(spec: ImageSpec, text: str, words: dict[str, str], platform: Platform |
             fix="correct the tag, or the version that it is made of",
         )
     moving = any(fnmatch.fnmatchcase(name, glob) for glob in spec.moving_tags)
-    if _FLOATING.fullmatch(name) and not moving:
+    if floats(name) and not moving:
         raise errors.TagTaken(
             f"images.{spec.name}.tags: got {name}, expected a tag that keeps naming one image",
             why="whoever deploys it twice may get two different images, and cannot go back",
@@ -135,7 +140,7 @@ def apply(repository: Repository, moves: tuple[Move, ...], told: Callable[[str],
         for move in moves:
             _ours(repository, move)
     except BaseException as error:
-        left = _undo(repository, done)
+        left = undo(repository, tuple(done))
         if left and isinstance(error, errors.BuildmatrixError):
             error.why += f"{'; ' if error.why else ''}these tags could not be set back: {', '.join(left)}"
         raise
@@ -163,7 +168,7 @@ def _raced(repository: Repository, move: Move, now: Descriptor | None, expected:
     )
 
 
-def _undo(repository: Repository, done: list[Move]) -> list[str]:
+def undo(repository: Repository, done: tuple[Move, ...]) -> list[str]:
     """Set back what still points to what we set; returns the tags that could not be."""
     left = []
     for move in reversed(done):

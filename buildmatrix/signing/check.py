@@ -28,11 +28,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """How strictly and when: `exact` demands the bytes that are written here, `now` is the time in UTC."""
+    """How strictly and when: `exact` demands the bytes that are written here, `now` is the time in UTC.
+
+    `repositories` are names that a signature of an image may be for, beside the one that it lies in.
+    """
 
     policy: Policy
     now: datetime
     exact: bool = False
+    repositories: tuple[str, ...] = ()
 
 
 def message(data: bytes, sha256: bytes, context: Context, what: str) -> Identity:

@@ -41,6 +41,21 @@ def forms_of(signer: Signer) -> tuple[str, ...]:
     return registry.FORMS if signer.raw is not None else (registry.BUNDLE,)
 
 
+def attest_image(repository: Repository, subjects: tuple[Subject, ...], signer: Signer, *, created: str) -> None:
+    """Push what is attested about every subject in the signer's forms, and sign nothing. Raises SigningFailed."""
+    for subject in subjects:
+        image = repository.manifest(subject.digest)
+        if image is None:
+            raise SigningFailed(
+                f"{repository.name}@{subject.digest}: not in the registry", fix="push it before it is attested"
+            )
+        about = {"mediaType": image.media_type, "digest": subject.digest, "size": len(image.data)}
+        if signer.raw is not None:
+            _attest_legacy(repository, subject, signer)
+        for item in subject.attestations:
+            _push_bundle(repository, about, item, signer, created)
+
+
 def _sign_legacy(repository: Repository, digest: str, raw: RawSigner) -> None:
     payload = registry.simple_signing(repository.name, digest)
     made = raw.sign(Content.of(payload))
