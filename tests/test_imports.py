@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline", "verify", "release", "faults", "converge"),
     ("bundle", "detect", "repair"),
     ("repro", "shipping", "delivery", "kube"),
+    ("releasing",),
     ("codes",),
     ("commands",),
     ("cli",),

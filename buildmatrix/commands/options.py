@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,10 @@ from buildmatrix.matrix import Cell, Matrix
 
 if TYPE_CHECKING:
     from buildmatrix.oci.http import Access
+    from buildmatrix.oci.registry import Repository
+    from buildmatrix.release.terms import Terms
+
+DEFAULT_MATRIX = matrix.FILE_NAME
 
 
 def add_matrix(parser: argparse.ArgumentParser) -> None:
@@ -95,3 +101,86 @@ def read(arguments: argparse.Namespace) -> Selection:
     _own_folder(dist, parsed)
     targets, binaries = tuple(getattr(arguments, "target", ())), tuple(getattr(arguments, "binary", ()))
     return Selection(matrix=parsed, dist=dist, cells=plan.select(parsed, targets=targets, binaries=binaries))
+
+
+def add_terms(parser: argparse.ArgumentParser) -> None:
+    """--matrix, --trusted-key and --image: by what a release in a registry is judged."""
+    add_matrix(parser)
+    parser.set_defaults(matrix=None)  # so that it shows whether one was named
+    parser.add_argument(
+        "--trusted-key",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a public key that a release may be signed by, instead of those of [signing]; may be repeated",
+    )
+    parser.add_argument("--image", default="", metavar="NAME", help="the image of matrix.toml that it is")
+    parser.add_argument(
+        "--promoted-from",
+        action="append",
+        default=[],
+        metavar="REPOSITORY",
+        help="signatures for this repository are good too; may be repeated",
+    )
+
+
+def terms(arguments: argparse.Namespace) -> Terms:
+    """By what to judge: a matrix where one is named or lies here, and the keys that are trusted.
+
+    Keys alone are enough. Raises UsageError where there is nobody to trust.
+    """
+    from datetime import UTC, datetime
+
+    from buildmatrix import prepare, releasespec, trust
+    from buildmatrix.process import SubprocessRunner
+    from buildmatrix.release.terms import Terms
+    from buildmatrix.signing.check import Context
+    from buildmatrix.signing.keyring import Keyring
+    from buildmatrix.toolchain import cache_dir
+
+    host, keys = prepare.Host.current(), tuple(str(Path(name).absolute()) for name in arguments.trusted_key)
+    parsed = _matrix_for_terms(arguments.matrix, bool(keys))
+    signing = trust.read({"backend": trust.NONE, "trusted-keys": keys})[0]
+    if parsed is not None and not keys:
+        signing = parsed.signing
+    keyring = Keyring(
+        signing,
+        root=parsed.root if parsed is not None else Path.cwd(),
+        cache=cache_dir(host.environment),
+        environment=host.environment,
+        runner=SubprocessRunner(),
+    )
+    policy = parsed.release if parsed is not None else releasespec.DEFAULT
+    names = (*policy.promoted_from, *arguments.promoted_from)
+    context = Context(policy=keyring.policy(), now=datetime.now(UTC), repositories=names)
+    return Terms(policy=policy, context=context, matrix=parsed, image=arguments.image)
+
+
+def _matrix_for_terms(name: str | None, keys: bool) -> Matrix | None:
+    if name is not None or (not keys and Path(DEFAULT_MATRIX).is_file()):
+        return matrix.read(Path(name or DEFAULT_MATRIX).absolute())
+    if not keys:
+        raise UsageError(
+            "got nobody to trust, expected a matrix or a key",
+            why="anybody can sign with a key of their own",
+            fix="run in the folder of matrix.toml, or name the matrix with --matrix, or a key with --trusted-key",
+        )
+    return None
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace, text: str, *, target: bool = True) -> Iterator[tuple[Repository, str]]:
+    """A repository by its reference, and the tag or digest in it.
+
+    Raises ReferenceInvalid, and UsageError where there is a tag or digest but `target` is false.
+    """
+    from buildmatrix.oci import credentials, reference
+    from buildmatrix.oci.registry import Registry
+    from buildmatrix.process import SubprocessRunner
+
+    where = reference.parse(text)
+    if not target and (where.tag or where.digest):
+        raise UsageError(f"{text}: got a tag or digest, expected a repository alone", fix="leave it out")
+    source = credentials.from_environment(SubprocessRunner())
+    with Registry(where.registry, access=access(arguments), credentials=source) as registry:
+        yield registry.repository(where.repository), where.target if target else ""

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from buildmatrix.finding import Finding, Severity
-from buildmatrix.release.model import Release
-from buildmatrix.release.rules import RULES
+from buildmatrix.release.model import Git, Missing, Release, Said
+from buildmatrix.release.rules import EARLY, RULES
 from buildmatrix.release.rules.rule import Rule
+from buildmatrix.releasespec import ReleaseSpec
 
 SCHEMA = 1
 """Version of the JSON document; docs/release.md describes it."""
@@ -49,6 +50,33 @@ class Verdict:
 def judge(release: Release, rules: tuple[Rule, ...] = RULES) -> Verdict:
     """Every rule over a release."""
     return Verdict(name=release.name, judged=tuple(_judged(release, rule) for rule in rules))
+
+
+def early(policy: ReleaseSpec, git: Git | Missing, version: str, backend: str) -> Verdict:
+    """What can be said before anything is built: of the checkout, its tag, and the key."""
+    unbuilt = Missing(why="nothing is built yet")
+    release = Release(
+        name=version,
+        policy=policy,
+        index="",
+        entries=(),
+        trust=(),
+        images=(),
+        plan=unbuilt,
+        said=Said(
+            image="",
+            version=version,
+            created=0,
+            git=git if isinstance(git, Git) else Git(commit="", changed=(), tags=()),
+            reproduced=None,
+            plan=(),
+            platforms=(),
+        ),
+        git=git,
+        tags=unbuilt,
+        backend=backend,
+    )
+    return judge(release, EARLY)
 
 
 def _judged(release: Release, rule: Rule) -> Judged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildmatrix import arch, errors
 from buildmatrix.checks import alignment, floor
@@ -31,7 +31,7 @@ from buildmatrix.release.rules import tags as tag_rules
 from buildmatrix.releasespec import ReleaseSpec
 from buildmatrix.signing import registry as signatures
 from buildmatrix.signing.check import Context
-from buildmatrix.signing.imagecheck import Examined, examine
+from buildmatrix.signing.imagecheck import examine
 
 _DAMAGED = (
     errors.LayerInvalid,
@@ -46,13 +46,14 @@ _DAMAGED = (
 class Known:
     """What is known beside the registry; what is None is taken from the release statement, or from the registry.
 
-    `plan` comes from a matrix, `said` and `git` from whoever is about to release, `tags` are those that it will set.
+    `plan` comes from a matrix, `said` and `git` from whoever is about to release; `tags` are those that it will set,
+    whatever they are now.
     """
 
     plan: tuple[Planned, ...] | None = None
     said: Said | None = None
     git: Git | Missing | None = None
-    tags: Mapping[str, str] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     backend: str = ""
 
 
@@ -81,7 +82,7 @@ def gather(
         plan=plan,
         said=said,
         git=git,
-        tags=known.tags if known.tags is not None else _tags(source, policy, entries, said),
+        tags=_with(_tags(source, policy, entries, said), known.tags),
         backend=known.backend,
     )
 
@@ -204,12 +205,5 @@ def _tags(
     return {name: item.digest for name, item in found.items() if item is not None}
 
 
-def statements_of(trust: tuple[Examined, ...], digest: str, predicate: str) -> tuple[object, ...]:
-    """What is attested about a digest under one predicate type."""
-    return tuple(
-        said.predicate
-        for item in trust
-        if item.digest == digest
-        for said in item.statements
-        if said.predicate_type == predicate
-    )
+def _with(found: dict[str, str] | Missing, more: Mapping[str, str]) -> dict[str, str] | Missing:
+    return found if isinstance(found, Missing) else {**found, **more}

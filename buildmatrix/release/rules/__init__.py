@@ -20,5 +20,8 @@ RULES: tuple[Rule, ...] = (
     promises.MACHINES,
 )
 
+EARLY: tuple[Rule, ...] = (signatures.NO_DEVELOPMENT, source.CLEAN, source.ANNOTATED)
+"""Those that need nothing built: they end a release before its work begins."""
+
 CODES = {rule.code: rule.broken for rule in RULES}
 """Findings of the gate, with their meaning."""

@@ -33,7 +33,7 @@ def _annotated(release: Release) -> Iterator[Broken]:
     if isinstance(release.said, Missing):
         yield unknown("the version is not known", release.said.why, _ASK)
         return
-    version = release.said.version
+    version = release.said.version.removesuffix("-dirty")  # which is CLEAN's to tell
     wanted = (version, version if version.startswith("v") else f"v{version}")
     fitting = dict(item for item in release.git.tags if item[0] in wanted)
     if any(fitting.values()):
