@@ -19,6 +19,7 @@ from buildmatrix.images import proof as image_proof
 from buildmatrix.images import verification as image_verification
 from buildmatrix.kube import rules as kube_rules
 from buildmatrix.oci import inspection
+from buildmatrix.release import rules as release_rules
 from buildmatrix.signing import refused
 
 STAGES = (
@@ -92,6 +93,7 @@ _STEPS = (
     refused,
     dockerlint,
     kube_rules,
+    release_rules,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

@@ -389,3 +389,17 @@ class DeliveryRefused(BuildmatrixError):
 
     code = "BM944"
     exit_status = EXIT_FINDINGS
+
+
+class PromotionFailed(BuildmatrixError):
+    """A release did not arrive whole at its destination, or would replace signatures there; no tag was moved."""
+
+    code = "BM914"
+    exit_status = EXIT_FINDINGS
+
+
+class TagsPartlyMoved(BuildmatrixError):
+    """Some of several tags were set and others not; which is told, and a second run ends it."""
+
+    code = "BM915"
+    exit_status = EXIT_FINDINGS

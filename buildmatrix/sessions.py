@@ -19,7 +19,7 @@ from buildmatrix import cli, errors, matrix
 def register(path: str | Path = matrix.FILE_NAME) -> None:
     """Register build-TARGET, verify-TARGET, build-all, verify-all, plan, doctor and repro.
 
-    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, and image-all.
+    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, image-all and release.
 
     Where it has deploy.charts, helm.
 
@@ -44,6 +44,7 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
         _session("image-all", ("image", *file), "Build and prove every image.", "")
     if parsed.deploy.charts:
         _session("helm", ("helm", "check", *file), "Hold charts and manifests to the images in dist/.", "")
+        _session("release", ("release", *file), "Build, prove, sign and judge a release, and tag it last.", "")
     _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
     _session("doctor", ("doctor", *file), "Say which toolchains would be used and what is missing.", "")
     _session("repro", ("repro", *file), "Build twice in different folders and compare.", "")

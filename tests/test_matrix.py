@@ -217,7 +217,7 @@ def _wrong_values() -> list[Any]:
 
 def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
     """A document with one key of one table set, and that key's path."""
-    tables = factory.document(project={"name": "app"}, go={}, sbom={}, provenance={}, signing={})
+    tables = factory.document(project={"name": "app"}, go={}, sbom={}, provenance={}, signing={}, release={})
     if title == "[[overrides]]":
         tables["overrides"] = [{"select": "amd64", name: value}]
         return tables, f"overrides[0].{name}"

@@ -45,7 +45,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(gate.as_json(verdict), sort_keys=True))
     else:
-        show((verdict,))
+        _show((verdict,))
     return errors.EXIT_OK if verdict.passed else errors.EXIT_FINDINGS
 
 
@@ -70,7 +70,7 @@ def _release(arguments: argparse.Namespace) -> int:
         return done.exit_status
     if done.outcomes:
         terminal.summary(done.outcomes, sys.stdout, verb="verified")
-    show(done.verdicts)
+    _show(done.verdicts)
     for name, digest in done.tags:
         print(f"{name}  {digest}")
     if not done.tags:
@@ -100,16 +100,6 @@ def _json(done: releasing.Released) -> dict[str, object]:
     }  # fmt: skip
 
 
-def show(verdicts: tuple[gate.Verdict, ...]) -> None:
-    """One row for each rule, then every finding with cause and fix."""
-    colour = terminal.coloured(sys.stdout)
-    for verdict in verdicts:
-        print(terminal.printable(verdict.name))
-        for item in verdict.judged:
-            mark = "-" if not item.applies else "ok" if item.kept else "FAIL"
-            note = "" if item.applies else " (not asked for)"
-            print(f"{mark:<4}  {item.rule.code}  {item.rule.title}{note}")
-        for finding in verdict.findings:
-            print("", *terminal.finding_lines(finding, colour), sep="\n")
-        broken = sum(not item.kept for item in verdict.judged)
-        print(f"{broken} rules broken" if broken else "every rule is kept")
+def _show(verdicts: tuple[gate.Verdict, ...]) -> None:
+    for line in gate.lines(verdicts, terminal.coloured(sys.stdout)):
+        print(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from buildmatrix.release.model import Git, Missing, Release, Said
 from buildmatrix.release.rules import EARLY, RULES
 from buildmatrix.release.rules.rule import Rule
 from buildmatrix.releasespec import ReleaseSpec
+from buildmatrix.report import terminal
 
 SCHEMA = 1
 """Version of the JSON document; docs/release.md describes it."""
@@ -100,3 +102,17 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             for item in verdict.judged
         ],
     }
+
+
+def lines(verdicts: tuple[Verdict, ...], colour: bool) -> Iterator[str]:
+    """Verdicts as a person reads them: one row for each rule, then every finding with cause and fix."""
+    for verdict in verdicts:
+        yield terminal.printable(verdict.name)
+        for item in verdict.judged:
+            mark = "-" if not item.applies else "ok" if item.kept else "FAIL"
+            yield f"{mark:<4}  {item.rule.code}  {item.rule.title}" + ("" if item.applies else " (not asked for)")
+        for finding in verdict.findings:
+            yield ""
+            yield from terminal.finding_lines(finding, colour)
+        broken = sum(not item.kept for item in verdict.judged)
+        yield f"{broken} rule{'s' if broken > 1 else ''} broken" if broken else "every rule is kept"

@@ -138,15 +138,18 @@ def _images(source: Source, index: Manifest) -> Iterable[Image]:
         yield Image(platform=platform, digest=item.digest, programs=programs)
 
 
-def read_contents(source: Source, entry: Descriptor) -> contents.Contents:
-    """An image's root file system, every layer held to its digest and to what the config names."""
+def read_contents(source: Source, entry: Descriptor, hashes: tuple[str, ...] = ()) -> contents.Contents:
+    """An image's root file system, every layer held to its digest and to what the config names.
+
+    Every file is hashed with `hashes`. Raises LayerInvalid, ScanFailed, ContentInvalid, ContentMismatch.
+    """
     manifest = source.manifest(entry).manifest()
     if manifest.config is None:
         raise errors.ContentInvalid(f"{source.name}@{entry.digest}: got no config, expected an image's")
     label = f"{source.name}@{entry.digest[:19]}"
     config = parse_json(source.read(manifest.config), f"{label}: config")
     layers = {layer.digest: layer for layer in manifest.layers}
-    collector = Collector(label, lambda digest: source.blob(layers[digest]).open(0))
+    collector = Collector(label, lambda digest: source.blob(layers[digest]).open(0), hashes=hashes)
     wanted = proof.diff_ids(config)
     if len(wanted) != len(manifest.layers):
         raise errors.ContentInvalid(

@@ -28,9 +28,10 @@ class Terms:
     image: str = ""
 
     def promoted_from(self, name: str) -> Terms:
-        """The same, where signatures for the repository `name` are good too."""
+        """The same for another repository, where the image is the one of `name`, and signatures for that are good."""
         more = tuple(dict.fromkeys((*self.context.repositories, name)))
-        return replace(self, context=replace(self.context, repositories=more))
+        image = _spec(self.matrix, self.image, name).name if self.matrix is not None else ""
+        return replace(self, context=replace(self.context, repositories=more), image=image)
 
 
 def judge(

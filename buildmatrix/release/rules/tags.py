@@ -31,6 +31,17 @@ def _filled(text: str, words: dict[str, str]) -> str:
     return text
 
 
+def wanted(release: Release) -> dict[str, tuple[Platform | None, str]]:
+    """The tags that a release must have, each with its platform and digest; none where its version is not known."""
+    if isinstance(release.said, Missing):
+        return {}
+    said, have = release.said, {entry.platform: entry.digest for entry in release.entries if entry.platform is not None}
+    names = expected(release.policy, tuple(have), version=said.version, created=said.created, commit=said.git.commit)
+    return {
+        name: (platform, have[platform] if platform is not None else release.index) for name, platform in names.items()
+    }
+
+
 def forbidden(policy: ReleaseSpec, name: str) -> bool:
     """Whether no release may have a tag."""
     globbed = any(fnmatch.fnmatchcase(name, glob) for glob in policy.forbidden_tags)
@@ -44,12 +55,7 @@ def _complete(release: Release) -> Iterator[Broken]:
     if isinstance(release.tags, Missing):
         yield unknown("the tags are not known", release.tags.why, "let the registry list its tags")
         return
-    by_platform = {str(entry.platform): entry for entry in release.entries if entry.platform is not None}
-    platforms = tuple(entry.platform for entry in by_platform.values() if entry.platform is not None)
-    said = release.said
-    wanted = expected(release.policy, platforms, version=said.version, created=said.created, commit=said.git.commit)
-    for name, platform in wanted.items():
-        digest = by_platform[str(platform)].digest if platform is not None else release.index
+    for name, (platform, digest) in wanted(release).items():
         got = release.tags.get(name)
         if got != digest:
             yield Broken(
