@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from buildmatrix.errors import ReferenceInvalid
 from buildmatrix.oci import platform as platforms
 from buildmatrix.release.model import Git, Missing, Planned, PlannedBinary, Said
 from buildmatrix.signing.statement import Statement
 
 TYPE = "urn:buildmatrix:release:1"
-_WRONG = (KeyError, TypeError, ValueError, AttributeError)
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, ReferenceInvalid)
 
 
 def encode(said: Said) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def _pages(release: Release) -> Iterator[Broken]:
             continue
         promised = sorted({size for binary in planned.binaries for size in binary.page_sizes})
         for program in image.programs:
+            if program.foreign:
+                continue  # data there, or MACHINES' to tell
             sizes = [size for size in promised if program.pages.get(size)]
             if sizes:
                 names = " and ".join(str(size // 1024) for size in sizes)
