@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from buildmatrix import arch
+from buildmatrix.matrix import Matrix
 from buildmatrix.oci import copy
 from buildmatrix.oci.content import Descriptor
 from buildmatrix.oci.http import Access
@@ -156,10 +157,10 @@ class ReleaseLab:
     def terms(self) -> Terms:
         return Terms(policy=self.policy, context=self.context)
 
-    def judge(self, target: str = "") -> Verdict:
+    def judge(self, target: str = "", matrix: Matrix | None = None) -> Verdict:
         with self.open() as registry:
             repository = registry.repository(self.repository)
-            return terms.judge(repository, target or self.index, self.terms())[1]
+            return terms.judge(repository, target or self.index, replace(self.terms(), matrix=matrix))[1]
 
 
 def codes(verdict: Verdict) -> set[str]:

@@ -46,8 +46,8 @@ _DAMAGED = (
 class Known:
     """What is known beside the registry; what is None is taken from the release statement, or from the registry.
 
-    `plan` comes from a matrix, `said` and `git` from whoever is about to release; `tags` are those that it will set,
-    whatever they are now.
+    `plan` and `image` come from a matrix, `said` and `git` from whoever is about to release; `tags` are those that it
+    will set, whatever they are now, and `asked` is the tag that the release was looked up by.
     """
 
     plan: tuple[Planned, ...] | None = None
@@ -55,6 +55,8 @@ class Known:
     git: Git | Missing | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     backend: str = ""
+    asked: str = ""
+    image: str = ""
 
 
 def gather(
@@ -84,6 +86,8 @@ def gather(
         git=git,
         tags=_with(_tags(source, policy, entries, said), known.tags),
         backend=known.backend,
+        asked=known.asked,
+        image=known.image,
     )
 
 

@@ -122,6 +122,10 @@ class Release:
     tags: Mapping[str, str] | Missing
     backend: str = ""
     """The signing backend of whoever releases; empty where the release is somebody else's."""
+    asked: str = ""
+    """The tag that the release was looked up by; empty where that was a digest."""
+    image: str = ""
+    """The image of a matrix that it should be; empty where no matrix says so."""
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ failure between two says exactly which were set, and a second run sets the rest.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +16,11 @@ from buildmatrix.oci.content import Descriptor
 from buildmatrix.oci.registry import Repository
 from buildmatrix.release import terms as by
 from buildmatrix.release.gate import Verdict
+from buildmatrix.release.rules import tags as tag_rules
 from buildmatrix.release.terms import Terms
+from buildmatrix.releasespec import ReleaseSpec
 
 PREVIOUS = ".previous"
-_VERSION = re.compile(r"v?\d+\.\d+\.\d+.*|.*-\d{8}T\d{4}Z")
-"""Tags that name one release for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +50,7 @@ def rollback(
     moves one at the same time before any was set, and TagsPartlyMoved where only some were set.
     """
     for name in names:
-        _may_move(name)
+        _may_move(name, terms.policy)
     before = {name: graph.resolve(repository, name) for name in dict.fromkeys(names)}
     top = graph.resolve(repository, to)
     told("judging the release to go back to")
@@ -65,8 +64,8 @@ def rollback(
     return RolledBack(digest=release.index, verdict=verdict, steps=steps)
 
 
-def _may_move(name: str) -> None:
-    if _VERSION.fullmatch(name) or name.endswith(PREVIOUS):
+def _may_move(name: str, policy: ReleaseSpec) -> None:
+    if tag_rules.names_release(policy, name) or name.endswith(PREVIOUS):
         raise errors.UsageError(
             f"{name}: got a tag that names one release, expected one that is meant to move, such as production",
             why="whoever deploys a version again must get what was tested",

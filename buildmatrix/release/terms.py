@@ -43,17 +43,27 @@ def judge(
     and what the registry answers.
     """
     top = graph.resolve(repository, target)
-    known = gather.Known(plan=planned(terms, repository.name), tags=dict(tags))
+    spec = spec_of(terms, repository.name)
+    known = gather.Known(
+        plan=planned(terms, spec),
+        tags=dict(tags),
+        asked=target if ":" not in target else "",
+        image=spec.name if spec is not None else "",
+    )
     release = gather.gather(repository, Remote(repository), top, terms.policy, terms.context, known)
     return release, gate.judge(release)
 
 
-def planned(terms: Terms, repository: str) -> tuple[Planned, ...] | None:
-    """What the matrix plans for the image in a repository; None where there is no matrix to say so."""
-    if terms.matrix is None:
+def planned(terms: Terms, spec: ImageSpec | None) -> tuple[Planned, ...] | None:
+    """What the matrix plans for an image; None where there is no matrix to say so."""
+    if terms.matrix is None or spec is None:
         return None
-    spec = _spec(terms.matrix, terms.image, repository)
     return gather.planned_of(spec, proof.Plan(spec=spec, matrix=terms.matrix, digests={}))
+
+
+def spec_of(terms: Terms, repository: str) -> ImageSpec | None:
+    """The image of the matrix that lies in a repository. Raises UsageError where it may be several, or none."""
+    return _spec(terms.matrix, terms.image, repository) if terms.matrix is not None else None
 
 
 def _spec(matrix: Matrix, image: str, repository: str) -> ImageSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator
 
 from buildmatrix.images import tags
@@ -11,6 +12,9 @@ from buildmatrix.release.model import Missing, Release
 from buildmatrix.release.rules.rule import Broken, Rule, unknown
 from buildmatrix.releasespec import ReleaseSpec
 
+_VERSION = r"v?\d+\.\d+\.\d+.*"
+_COMMON = rf"{_VERSION}|.*-\d{{8}}T\d{{4}}Z"
+_PLACEHOLDER = re.compile(r"\\{([a-z]+)\\}")
 _FIX = "release with images.NAME.tags that hold release.version-tag and release.platform-tag"
 
 
@@ -42,6 +46,16 @@ def wanted(release: Release) -> dict[str, tuple[Platform | None, str]]:
     }
 
 
+def names_release(policy: ReleaseSpec, name: str) -> bool:
+    """Whether a tag names one release for good, in this policy's form or a common one."""
+    own = (_PLACEHOLDER.sub(_any, re.escape(text)) for text in (policy.version_tag, policy.platform_tag))
+    return any(re.fullmatch(pattern, name) for pattern in (*own, _COMMON))
+
+
+def _any(placeholder: re.Match[str]) -> str:
+    return _VERSION if placeholder[1] == "version" else ".+"
+
+
 def forbidden(policy: ReleaseSpec, name: str) -> bool:
     """Whether no release may have a tag."""
     globbed = any(fnmatch.fnmatchcase(name, glob) for glob in policy.forbidden_tags)
@@ -55,6 +69,12 @@ def _complete(release: Release) -> Iterator[Broken]:
     if isinstance(release.tags, Missing):
         yield unknown("the tags are not known", release.tags.why, "let the registry list its tags")
         return
+    if names_release(release.policy, release.asked) and release.asked not in wanted(release):
+        yield Broken(
+            what=f"tag {release.asked} leads to another release (got {release.said.version})",
+            why="somebody moved a tag that names a version: it may hide what that version mended",
+            fix=f"find out who moved it; release {release.said.version} has tags of its own",
+        )
     for name, (platform, digest) in wanted(release).items():
         got = release.tags.get(name)
         if got != digest:

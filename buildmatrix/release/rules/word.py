@@ -19,6 +19,12 @@ def _run(release: Release) -> Iterator[Broken]:
             fix=_FIX,
         )
         return
+    if release.image and said.image != release.image:
+        yield Broken(
+            what=f"the release statement is about another image (got {said.image}, expected {release.image})",
+            why="one image was published in the place of another",
+            fix="release the right one there, or name it with --image",
+        )
     have = {str(entry.platform): entry.digest for entry in release.entries}
     for platform, digest in said.platforms:
         if have.get(platform) != digest:
