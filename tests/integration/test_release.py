@@ -21,11 +21,6 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parent.parent.parent
 VERSION = "v2.3.0"
 PLATFORMS = ("x86_64", "aarch64")
-SCRIPT = """\
-import sys
-import nox.__main__
-sys.exit(nox.__main__.main())
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +42,15 @@ class Shop:
         return self.run("-m", "buildmatrix", *words, cwd=cwd)
 
     def nox(self) -> subprocess.CompletedProcess[str]:
-        """`nox -s release`, by the script, which leaves the folder out of the import path."""
+        """`nox -s release`."""
         words = ("-s", "release", "--", "--repository", self.repository, "--key", str(self.key))
-        return self.run("-P", "-c", SCRIPT, *words)
+        return self.run("-m", "nox", *words)
 
     def git(self, *words: str) -> str:
         names = {f"GIT_{who}_{what}": "tester@example.org" for who in ("AUTHOR", "COMMITTER")
                  for what in ("NAME", "EMAIL")}  # fmt: skip
         done = subprocess.run(
-            ["git", *words], cwd=self.root, env={**os.environ, **names, "GIT_CONFIG_GLOBAL": os.devnull},
+            ["git", *words], cwd=self.root, env={**os.environ, **names, "GIT_CONFIG_GLOBAL": os.devnull, "TZ": "UTC"},
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         return done.stdout
