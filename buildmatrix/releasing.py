@@ -97,9 +97,11 @@ def run(work: Work) -> Released:
         outcomes += _built_twice(work, shipment)
     if _failed(outcomes):
         return Released(outcomes=outcomes)
+    # Beyond here everything was proven that is here; what follows is about the registry.
+    git = _git(work)
     with contextlib.ExitStack() as stack:
-        candidates = _staged(work, shipment, work.matrix.release.reproducible or None, stack)
-        return _through_the_gate(work, shipment, candidates, outcomes)
+        candidates = _staged(work, shipment, git, stack)
+        return _through_the_gate(work, shipment, candidates, git, outcomes)
 
 
 def _failed(outcomes: tuple[Outcome, ...]) -> bool:
@@ -146,11 +148,9 @@ def _built_twice(work: Work, shipment: Shipment) -> tuple[Outcome, ...]:
         )
 
 
-def _staged(
-    work: Work, shipment: Shipment, reproduced: bool | None, stack: contextlib.ExitStack
-) -> tuple[Candidate, ...]:
+def _staged(work: Work, shipment: Shipment, git: Git | Missing, stack: contextlib.ExitStack) -> tuple[Candidate, ...]:
     """Every image in its registry, under digests alone."""
-    git, found = _git(work), []
+    reproduced, found = work.matrix.release.reproducible or None, []
     for spec in work.specs:
         where = work.targets[spec.name]
         source = credentials.from_environment(shipment.runner)
@@ -176,12 +176,16 @@ def said_of(job: publish.Push, staged: publish.Staged, git: Git | Missing, repro
 
 
 def _through_the_gate(
-    work: Work, shipment: Shipment, candidates: tuple[Candidate, ...], outcomes: tuple[Outcome, ...]
+    work: Work,
+    shipment: Shipment,
+    candidates: tuple[Candidate, ...],
+    git: Git | Missing,
+    outcomes: tuple[Outcome, ...],
 ) -> Released:
     outcomes += tuple(_proof_outcome(item) for item in candidates if item.staged.failed)
     if _failed(outcomes):
         return Released(outcomes=outcomes)
-    git, context = _git(work), context_of(work.matrix, shipment.keyring)
+    context = context_of(work.matrix, shipment.keyring)
     for item in candidates:
         item.job.told("judging the release")
         item.verdict = judge(item, work.matrix, context, git)
@@ -230,7 +234,7 @@ def state(item: Candidate, keyring: Keyring, context: Context) -> None:
     subject = Subject(digest=digest, attestations=(attestation,))
     attest_image(remote, (subject,), keyring.signer(), created=created)
     found = examine(remote, digest, context)
-    said = statement.find(found.statements)
+    said = statement.find(item for _, item in found.statements)
     if found.findings or said not in (item.said, replace(item.said, reproduced=True)):
         why = [line for finding in found.findings for line in finding.lines()]
         why.append(said.why if isinstance(said, Missing) else "it tells of another release")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from buildmatrix.release.rules import RULES, promises
 from buildmatrix.release.rules import tags as tag_rules
 from buildmatrix.release.rules.rule import Broken, Rule
 from buildmatrix.releasespec import ReleaseSpec
+from buildmatrix.signing import registry as signatures
 from buildmatrix.signing import statement as statements
+from buildmatrix.signing.imagecheck import Examined
 from buildmatrix.signing.policy import Policy
 from tests import image_lab, signers
 from tests.registry_server import RegistryServer
@@ -73,6 +76,20 @@ def retag(name: str, platform: str = "") -> Change:
     return change
 
 
+def unlist(platform: str, predicate: str) -> Change:
+    """Take a bundle away from the referrers; the older form stays."""
+
+    def change(lab: ReleaseLab) -> None:
+        repo, digest = lab.server.repo(lab.repository), lab.children[platform].digest
+        for own, (_, data) in list(repo.manifests.items()):
+            value = json.loads(data)
+            about = (value.get("subject") or {}).get("digest")
+            if about == digest and value["annotations"][signatures.BUNDLE_PREDICATE] == predicate:
+                del repo.manifests[own]
+
+    return change
+
+
 def expired(lab: ReleaseLab) -> None:
     """The images are signed by a certificate that has expired since, without a time stamp."""
     private = signers.signer("certified").private
@@ -117,6 +134,7 @@ BREAKS: dict[str, tuple[str, Change, Change]] = {
     "signed by an expired certificate": ("BM903", expired, nothing),
     "no CycloneDX": ("BM904", without("linux/arm64", statements.CYCLONEDX), nothing),
     "no SPDX": ("BM904", without("linux/amd64", statements.SPDX), nothing),
+    "an SBOM in one form only": ("BM904", nothing, unlist("linux/arm64", statements.CYCLONEDX)),
     "an empty SBOM": (
         "BM904",
         setting(documents=lambda _, kind: {} if kind == statements.SPDX else DOCUMENTS[kind]),
@@ -391,3 +409,13 @@ def test_a_policy_without_keys_trusts_nobody(lab: ReleaseLab) -> None:
     lab.publish()
     lab.context = replace(lab.context, policy=Policy())
     assert {"BM903", "BM904", "BM905", "BM912"} <= codes(lab.judge())
+
+
+def test_a_keyless_release_has_bundles_alone() -> None:
+    """A log entry does not fit into the older form: nobody asks for that one where logs are demanded."""
+    digest = "sha256:" + "0" * 64
+    one = Examined(digest=digest, forms=(signatures.BUNDLE,), signers=(), statements=(), findings=())
+    release = replace(_bare(), trust=(one,))
+    (rule,) = (rule for rule in RULES if rule.code == "BM903")
+    assert [finding.rule for finding in rule.findings(release)] == ["BM903"]
+    assert rule.findings(replace(release, forms=(signatures.BUNDLE,))) == ()

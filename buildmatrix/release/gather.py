@@ -32,6 +32,7 @@ from buildmatrix.releasespec import ReleaseSpec
 from buildmatrix.signing import registry as signatures
 from buildmatrix.signing.check import Context
 from buildmatrix.signing.imagecheck import examine
+from buildmatrix.signing.registry import BUNDLE, FORMS
 
 _DAMAGED = (
     errors.LayerInvalid,
@@ -71,7 +72,7 @@ def gather(
     index = source.manifest(top).manifest()
     entries = entries_of(index)
     trust = tuple(examine(remote, digest, context) for digest in (top.digest, *(item.digest for item in entries)))
-    said = known.said or statement.find(trust[0].statements)
+    said = known.said or statement.find(item for _, item in trust[0].statements)
     plan = known.plan if known.plan is not None else said if isinstance(said, Missing) else said.plan
     git = known.git if known.git is not None else said if isinstance(said, Missing) else said.git
     return Release(
@@ -86,6 +87,7 @@ def gather(
         git=git,
         tags=_with(_tags(source, policy, entries, said), known.tags),
         backend=known.backend,
+        forms=(BUNDLE,) if context.policy.log else FORMS,
         asked=known.asked,
         image=known.image,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from buildmatrix.oci.platform import Platform
 from buildmatrix.releasespec import ReleaseSpec
 from buildmatrix.signing.imagecheck import Examined
+from buildmatrix.signing.registry import FORMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,8 @@ class Release:
     tags: Mapping[str, str] | Missing
     backend: str = ""
     """The signing backend of whoever releases; empty where the release is somebody else's."""
+    forms: tuple[str, ...] = FORMS
+    """The forms that signatures and attestations must have; a keyless one's log entry fits into bundles only."""
     asked: str = ""
     """The tag that the release was looked up by; empty where that was a digest."""
     image: str = ""

@@ -6,7 +6,7 @@ release can be judged from a registry alone: version, commit, checkout and promi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from buildmatrix.errors import ReferenceInvalid
@@ -108,7 +108,7 @@ def _flag(value: object) -> bool:
     return value
 
 
-def find(statements: tuple[Statement, ...]) -> Said | Missing:
+def find(statements: Iterable[Statement]) -> Said | Missing:
     """The one release statement among what trusted identities attest.
 
     Several that tell of different releases are none: nobody could say which one holds. Of equal ones the one counts

@@ -37,13 +37,13 @@ class Examined:
     """What is good about one digest, and what is not.
 
     `forms` are the forms in which a good signature is there, `signers` everybody who signed or attested well, and
-    `statements` what they attest; what is not good is in `findings`, whose cell is the digest.
+    `statements` what they attest, each with its form. What is not good is in `findings`, whose cell is the digest.
     """
 
     digest: str
     forms: tuple[str, ...]
     signers: tuple[Identity, ...]
-    statements: tuple[Statement, ...]
+    statements: tuple[tuple[str, Statement], ...]
     findings: tuple[Finding, ...]
 
 
@@ -59,7 +59,7 @@ def examine(repository: Repository, digest: str, context: Context) -> Examined:
         digest=digest,
         forms=tuple(form for form in FORMS if seen.signatures[form]),
         signers=tuple(dict.fromkeys((*(one for form in FORMS for one in seen.signatures[form]), *seen.signers))),
-        statements=tuple(said for _, said in seen.statements),
+        statements=tuple(seen.statements),
         findings=tuple(found),
     )
 

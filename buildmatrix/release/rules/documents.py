@@ -8,7 +8,6 @@ from typing import Any
 from buildmatrix.release.model import Release
 from buildmatrix.release.rules.rule import Broken, Rule
 from buildmatrix.signing import statement
-from buildmatrix.signing.imagecheck import Examined
 
 _SBOMS = {"cyclonedx": statement.CYCLONEDX, "spdx": statement.SPDX}
 
@@ -22,7 +21,7 @@ def _sboms(release: Release) -> Iterator[Broken]:
 def _provenance(release: Release) -> Iterator[Broken]:
     yield from _about_each(release, statement.SLSA, "provenance")
     for entry in release.entries:
-        for said in _said(release, entry.digest, statement.SLSA):
+        for _, said in _said(release, entry.digest, statement.SLSA):
             builder = _builder(said.predicate)
             if release.policy.builder and builder != release.policy.builder:
                 yield Broken(
@@ -37,9 +36,10 @@ def _provenance(release: Release) -> Iterator[Broken]:
 def _about_each(release: Release, predicate: str, name: str) -> Iterator[Broken]:
     for entry in release.entries:
         said = list(_said(release, entry.digest, predicate))
-        if said and all(_speaks(item.predicate) for item in said):
+        absent = [form for form in release.forms if form not in {form for form, _ in said}]
+        if not absent and all(_speaks(item.predicate) for _, item in said):
             continue
-        got = "an empty one" if said else "none"
+        got = f"none in the form {' and '.join(absent)}" if absent else "an empty one"
         yield Broken(
             what=f"{release.label(entry.digest)}: got {got}, expected {name} attested by the expected identity",
             evidence=f"{predicate} about {entry.digest}",
@@ -48,10 +48,11 @@ def _about_each(release: Release, predicate: str, name: str) -> Iterator[Broken]
         )
 
 
-def _said(release: Release, digest: str, predicate: str) -> Iterator[statement.Statement]:
-    found: tuple[Examined, ...] = tuple(item for item in release.trust if item.digest == digest)
-    for item in found:
-        yield from (said for said in item.statements if said.predicate_type == predicate)
+def _said(release: Release, digest: str, predicate: str) -> Iterator[tuple[str, statement.Statement]]:
+    """What is attested about a digest under a predicate type, each with its form."""
+    for item in release.trust:
+        if item.digest == digest:
+            yield from ((form, said) for form, said in item.statements if said.predicate_type == predicate)
 
 
 def _speaks(predicate: Any) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from buildmatrix import trust
 from buildmatrix.release.model import Release
 from buildmatrix.release.rules.rule import Broken, Rule, unknown
-from buildmatrix.signing.imagecheck import FORMS
 
 _FIX = "release again with a key or identity that [signing] trusts, and remove what others pushed there"
 
@@ -26,10 +25,10 @@ def _signed(release: Release) -> Iterator[Broken]:
                 why=finding.why,
                 fix=finding.fix,
             )
-        if absent := [form for form in FORMS if form not in item.forms]:
+        if absent := [form for form in release.forms if form not in item.forms]:
             yield Broken(
                 what=f"{release.label(digest)}: got no signature by the expected identity in the form "
-                f"{' and '.join(absent)}, expected {' and '.join(FORMS)}",
+                f"{' and '.join(absent)}, expected {' and '.join(release.forms)}",
                 evidence=digest,
                 why="a signed index says nothing of its children, and tools look for one form only",
                 fix=_FIX,
