@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,14 +68,13 @@ class Released:
         return errors.EXIT_OK if all(item.passed for item in self.verdicts) else errors.EXIT_FINDINGS
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One image on its way: staged under its digest, then judged."""
+    """One image on its way: staged under its digest, with what will be stated about it."""
 
     job: publish.Push
     staged: publish.Staged
     said: Said
-    verdict: Verdict = field(default_factory=lambda: Verdict(name="", judged=()))
 
 
 def run(work: Work) -> Released:
@@ -186,10 +185,7 @@ def _through_the_gate(
     if _failed(outcomes):
         return Released(outcomes=outcomes)
     context = context_of(work.matrix, shipment.keyring)
-    for item in candidates:
-        item.job.told("judging the release")
-        item.verdict = judge(item, work.matrix, context, git)
-    verdicts = tuple(item.verdict for item in candidates)
+    verdicts = tuple(judge(item, work.matrix, context, git) for item in candidates)
     if not all(verdict.passed for verdict in verdicts):
         return Released(outcomes=outcomes, verdicts=verdicts)
     # Beyond here every image may be released.
@@ -214,6 +210,7 @@ def context_of(matrix: Matrix, keyring: Keyring) -> Context:
 
 def judge(item: Candidate, matrix: Matrix, context: Context, git: Git | Missing) -> Verdict:
     """The gate over an image that was staged, as it lies in the registry, with the tags that it would get."""
+    item.job.told("judging the release")
     known = gather.Known(
         plan=item.said.plan,
         said=item.said,
