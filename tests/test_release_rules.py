@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from buildmatrix.errors import MatrixError
 from buildmatrix.oci.platform import parse
 from buildmatrix.release import gate, statement
 from buildmatrix.release.model import Entry, Git, Missing, Release, Said
@@ -20,7 +21,7 @@ from buildmatrix.signing import registry as signatures
 from buildmatrix.signing import statement as statements
 from buildmatrix.signing.imagecheck import Examined
 from buildmatrix.signing.policy import Policy
-from tests import image_lab, signers
+from tests import factory, image_lab, signers
 from tests.registry_server import RegistryServer
 from tests.release_lab import BUILDER, COMMIT, DOCUMENTS, ReleaseLab, codes, development
 
@@ -419,3 +420,37 @@ def test_a_keyless_release_has_bundles_alone() -> None:
     (rule,) = (rule for rule in RULES if rule.code == "BM903")
     assert [finding.rule for finding in rule.findings(release)] == ["BM903"]
     assert rule.findings(replace(release, forms=(signatures.BUNDLE,))) == ()
+
+
+# The table [release]
+
+
+def test_the_policy_of_a_matrix(tmp_path: Path) -> None:
+    tables = factory.document(
+        sbom={"formats": ["spdx"]},
+        provenance={"builder": BUILDER},
+        release={"platform-tag": "{machine}-{timestamp}", "reproducible": True, "promoted-from": ["a.example.org/b"]},
+    )
+    policy = factory.parse(tables).release
+    assert policy.documents == ("spdx", "provenance") and policy.builder == BUILDER and policy.reproducible
+    assert policy.platform_tag == "{machine}-{timestamp}" and policy.version_tag == "{version}"
+    assert factory.parse(factory.document()).release == ReleaseSpec()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"version-tag": "stable"}, "release.version-tag: got 'stable', expected a tag with {version}"),
+        ({"version-tag": "{version}-{machine}"}, "release.version-tag"),
+        ({"platform-tag": "{version}-{machine}"}, "expected a tag with {machine} and {timestamp}"),
+        ({"platform-tag": "{machine}-{timestamp}-{day}"}, "release.platform-tag"),
+        ({"floating-tags": "perhaps"}, "release.floating-tags"),
+        ({"documents": ["sbom"]}, "release.documents[0]"),
+        ({"promoted-from": ["NOT A REPOSITORY"]}, "release.promoted-from[0]"),
+        ({"reproducable": True}, "did you mean 'reproducible'"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant(values: dict[str, object], words: str) -> None:
+    with pytest.raises(MatrixError) as caught:
+        factory.parse(factory.document(release=values))
+    assert words in str(caught.value)
