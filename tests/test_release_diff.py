@@ -240,6 +240,12 @@ def test_a_name_that_would_steer_a_terminal_is_shown_escaped() -> None:
     assert not any("\x1b" in line for line in lines) and any("evil" in line for line in lines)
 
 
+@pytest.mark.parametrize(("size", "words"), [(1500, "1.0 kB → 1.5 kB (+50.0%)"), (1000001, "→ 1.0 MB (+1 B)")])
+def test_sizes_in_words(size: int, words: str) -> None:
+    old = side(size=1000 if size < 2000 else 1000000)
+    assert words in "\n".join(diff.table(old, side(size=size), difference.differences(old, side(size=size)), 80))
+
+
 def test_a_folder_that_is_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["diff", str(tmp_path), str(tmp_path)]) == 2
     assert "expected a dist folder or an OCI layout" in capsys.readouterr().err

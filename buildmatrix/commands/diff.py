@@ -23,6 +23,8 @@ SUMMARY = "say what changed between two releases"
 _DIGEST = 64
 _SHOWN = 12
 _NARROW = 20
+_VISIBLE = 0.001
+"""A smaller change of size is told in bytes: it would look like none in percent."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,8 +95,9 @@ def _text(item: Difference) -> str:
         return "is new" if item.new else "is gone"
     if item.kind == "size":
         before, after = int(item.old), int(item.new)
-        share = f" ({(after - before) / before:+.1%})" if before else ""
-        return f"{_size(before)} → {_size(after)}{share}"
+        share = (after - before) / before if before else 0.0
+        grown = f"{share:+.1%}" if abs(share) >= _VISIBLE else f"{after - before:+d} B"
+        return f"{_size(before)} → {_size(after)} ({grown})"
     if item.kind == "file":
         return f"{'+' if not item.old else '-' if not item.new else '~'} {item.what}"
     what = f"{item.what}: " if item.what else ""
