@@ -258,9 +258,10 @@ def test_an_image_in_place_of_an_index(lab: ReleaseLab) -> None:
     assert {"BM902", "BM912"} <= found
 
 
-def test_tags_that_cannot_be_listed_are_no_pass(lab: ReleaseLab, server: RegistryServer) -> None:
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_tags_that_cannot_be_listed_are_no_pass(lab: ReleaseLab, server: RegistryServer, status: int) -> None:
     lab.publish()
-    server.fail("GET", "/tags/list", status=500, times=None)
+    server.fail("GET", "/tags/list", status=status, times=None)
     assert codes(lab.judge()) == {"BM900", "BM901"}
 
 

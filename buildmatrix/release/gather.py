@@ -205,7 +205,7 @@ def _tags(
     """The tags that a release must have and those that none may have, as far as they are there."""
     try:
         names = [name for name in source.tags() if tag_rules.forbidden(policy, name)]
-    except errors.RegistryFailed as error:
+    except (errors.RegistryFailed, errors.RegistryDenied, errors.NotInRegistry) as error:
         return Missing(why=error.what)
     if isinstance(said, Said):
         own = tuple(entry.platform for entry in entries if entry.platform is not None)
