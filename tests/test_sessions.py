@@ -51,6 +51,11 @@ def test_every_target_has_its_sessions(hello: Project) -> None:
     assert names(hello) == expected
 
 
+def test_images_have_sessions_and_make_a_release(hello: Project) -> None:
+    hello.write("matrix.toml", f'{project.MATRIX}\n[images.hello]\ntargets = ["*"]\n')
+    assert names(hello) >= {"image-hello", "run-hello", "push-hello", "image-all", "release"}
+
+
 def test_build_and_verify(hello: Project) -> None:
     assert nox(hello, "-s", "build-arm64").returncode == 0
     assert hello.artifact("arm64").is_file()
