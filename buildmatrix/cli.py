@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "show every cell with its exact command, and run nothing",
     "build": "build, scan and check cells; what is unchanged is skipped",
     "verify": "prove dist/ from its bytes, trusting no record",
+    "report": "verify dist/, and write reports for people, pull requests, code scanning and CI",
     "image": "build multi-arch images and prove them from their bytes",
     "push": "publish images by digest, prove them in the registry, and set their tags last",
     "release": "build, prove, sign and judge a release before it gets a tag; or judge one in a registry",

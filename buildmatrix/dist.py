@@ -31,6 +31,14 @@ SBOMS = {"cyclonedx": "sbom.cdx.json", "spdx": "sbom.spdx.json"}
 """A cell's bills of materials, by format."""
 PROVENANCE = "provenance.intoto.json"
 INDEX_FILES = ("artifacts.json", "checksums.txt", "effective.toml", "metadata.json")
+REPORTS = {
+    "html": "report.html",
+    "json": "report.json",
+    "markdown": "report.md",
+    "sarif": "report.sarif",
+    "junit": "report.xml",
+}
+"""What `verify` writes about dist/, by format; nothing reads it back."""
 
 
 def canonical(value: object) -> bytes:

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from buildmatrix import attest, errors, fleet, index, steps, witness
+from buildmatrix import attest, errors, fleet, index, steps, timings, witness
 from buildmatrix.artifact import Outcome, Record, Status
 from buildmatrix.checks import across
 from buildmatrix.dist import Dist
@@ -146,12 +146,14 @@ def _valid_record(run: CellRun) -> Record | None:
 
 def _through(run: CellRun, listener: Listener) -> Outcome:
     started = time.monotonic()
-    outcome = None
+    outcome, steps_taken = None, {}
     try:
         for name, step in CELL_STEPS:
             if run.scan is None or name != "building":
                 listener.started(run.cell, name)
+            begun = time.monotonic()
             step(run)
+            steps_taken[name] = time.monotonic() - begun
     except errors.BuildmatrixError as error:
         outcome = Outcome(
             cell=run.cell,
@@ -169,6 +171,8 @@ def _through(run: CellRun, listener: Listener) -> Outcome:
             artifact=run.record.artifact if run.record is not None else None,
             seconds=time.monotonic() - started,
         )
+    if run.built and outcome.status is Status.DONE:
+        timings.remember(run.dist, run.cell, steps_taken)
     listener.finished(outcome)
     return outcome
 

@@ -17,7 +17,7 @@ from buildmatrix.checks import across
 from buildmatrix.checks.rule import Subject
 from buildmatrix.children import undeclared
 from buildmatrix.command import PASSED_THROUGH
-from buildmatrix.dist import INDEX_FILES, RECORD, Dist, inputs_digest
+from buildmatrix.dist import INDEX_FILES, RECORD, REPORTS, Dist, inputs_digest
 from buildmatrix.finding import Finding, Severity
 from buildmatrix.fleet import Fleet, elsewhere
 from buildmatrix.gobuild import Resolved
@@ -67,8 +67,23 @@ class Verification:
     release: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What verification found, and what it saw on the way: scans by cell, and what the checks were asked about."""
+
+    outcomes: tuple[Outcome, ...]
+    scans: dict[str, Scan]
+    subjects: dict[str, Subject]
+    fleet: Fleet
+
+
 def run(verification: Verification) -> tuple[Outcome, ...]:
     """One outcome per planned cell, and one named ``dist`` for what concerns no single cell."""
+    return examine(verification).outcomes
+
+
+def examine(verification: Verification) -> Examination:
+    """`run`, with what reports are made of."""
     plan, dist = verification.plan, verification.dist
     paths = {str(_path(dist, item)): item for item in plan.cells}
     scans = _scan_all([path for path in paths if Path(path).is_file() and not Path(path).is_symlink()])
@@ -110,7 +125,12 @@ def run(verification: Verification) -> tuple[Outcome, ...]:
         for made in _images(verification, subjects):
             outcomes[made.cell] = made
         outcomes["dist"] = _outcome("dist", list(_dist_findings(verification)), None)
-    return tuple(outcomes.values())
+    return Examination(
+        outcomes=tuple(outcomes.values()),
+        scans={item.cell.id: scans[path] for path, item in paths.items() if path in scans},
+        subjects={subject.cell.id: subject for subject, _ in subjects},
+        fleet=fleet,
+    )
 
 
 def _images(verification: Verification, subjects: list[tuple[Subject, str]]) -> Iterator[Outcome]:
@@ -369,7 +389,7 @@ def _of_an_image(matrix: Matrix, path: Path) -> bool:
 
 def _dist_findings(verification: Verification) -> Iterator[Finding]:
     dist, matrix = verification.dist, verification.plan.matrix
-    expected = {Path(name) for name in INDEX_FILES}
+    expected = {Path(name) for name in (*INDEX_FILES, *REPORTS.values())}
     for cell in matrix.cells:
         documents = attest.names(matrix)
         written = [cell.file_name, RECORD, *documents]

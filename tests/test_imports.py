@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("archives", "hashing", "sources", "witness", "command", "provision", "buildx"),
     ("plan", "preflight", "signing", "embed"),
     ("checks", "dist", "children", "fleet", "report"),
-    ("gobuild", "sbom", "signed"),
+    ("gobuild", "sbom", "signed", "timings"),
     ("prepare", "provenance", "modcache"),
     ("attest", "inventory", "gocluster"),
     ("index", "proof", "steps"),
@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("repro", "shipping", "delivery", "kube"),
     ("releasing",),
     ("codes",),
+    ("gather",),
     ("commands",),
     ("cli",),
     ("sessions", "__main__"),
@@ -49,8 +50,8 @@ A package stands for its modules, which may import each other, but for those tha
 
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 ONLY = {"subprocess": {"process"}, "tomllib": {"matrix"}, "buildmatrix._native": {"elf"}}
-HEAVY = ("rich", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "nacl", "rfc3161_client",
-         "sigstore", "importlib.metadata", "yaml", "jsonschema")  # fmt: skip
+HEAVY = ("rich", "jinja2", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "nacl",
+         "rfc3161_client", "sigstore", "importlib.metadata", "yaml", "jsonschema")  # fmt: skip
 
 
 def modules() -> dict[str, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buildmatrix import attest, signed, trust
 from buildmatrix.commands import options
-from buildmatrix.dist import INDEX_FILES, RECORD, STATE, Dist
+from buildmatrix.dist import INDEX_FILES, RECORD, REPORTS, STATE, Dist
 from buildmatrix.errors import UsageError
 from buildmatrix.images.record import FOLDER
 
@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     _own_output(dist, selection)
     kept = set() if arguments.all else {STATE, *INDEX_FILES, *(cell.id for cell in selection.matrix.cells)}
+    if not arguments.all:
+        kept |= set(REPORTS.values())
     if selection.matrix.images and not arguments.all:
         kept.add(FOLDER)
     doomed = [path for path in sorted(dist.root.iterdir()) if path.name not in kept]

@@ -12,7 +12,7 @@ from buildmatrix import pipeline, prepare, sources, verify
 from buildmatrix.artifact import Outcome, Status
 from buildmatrix.commands import options
 from buildmatrix.dist import Dist
-from buildmatrix.errors import EXIT_FINDINGS, UsageError
+from buildmatrix.errors import EXIT_FINDINGS, DiskFull, DistUnwritable, UsageError
 from buildmatrix.process import SubprocessRunner
 from buildmatrix.report import terminal
 from buildmatrix.signing import blobs
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="*", metavar="FILE", help="verify only these files, by the bundles beside them")
     parser.add_argument("--bundle", metavar="BUNDLE", help="the bundle of the one FILE (FILE.sigstore.json)")
     parser.add_argument("--offline", action="store_true", help="let no program that is started call the network")
+    parser.add_argument("--no-report", action="store_true", help="leave dist/report.* as they are")
     parser.add_argument("--release", action="store_true", help="refuse development keys, and what is not signed")
 
 
@@ -47,21 +48,34 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.file:
         context = Context(policy=keyring.policy(), now=datetime.now(UTC))
         return _files(arguments, context)
-    outcomes = verify.run(
-        verify.Verification(
-            plan=prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner),
-            dist=Dist(selection.dist),
-            sources=sources.digest(sources.find(selection.matrix, selection.dist)),
-            commit=prepare.commit(selection.matrix, host, runner),
-            whole=selection.whole,
-            host=host,
-            runner=runner,
-            keyring=keyring,
-            release=arguments.release,
-        )
+    verification = verify.Verification(
+        plan=prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner),
+        dist=Dist(selection.dist),
+        sources=sources.digest(sources.find(selection.matrix, selection.dist)),
+        commit=prepare.commit(selection.matrix, host, runner),
+        whole=selection.whole,
+        host=host,
+        runner=runner,
+        keyring=keyring,
+        release=arguments.release,
     )
-    terminal.summary(outcomes, sys.stdout, verb="verified")
-    return pipeline.exit_status(outcomes)
+    found = verify.examine(verification)
+    terminal.summary(found.outcomes, sys.stdout, verb="verified")
+    if selection.whole and not arguments.no_report:
+        _report(verification, found)
+    return pipeline.exit_status(found.outcomes)
+
+
+def _report(verification: verify.Verification, found: verify.Examination) -> None:
+    """Write the reports; a dist/ that cannot be written is verified all the same, and the lack of them is told."""
+    from buildmatrix.gather import publish
+
+    if not verification.dist.root.is_dir():
+        return  # nothing was built, and verifying makes no folder
+    try:
+        publish.everything(verification, found)
+    except (DistUnwritable, DiskFull) as error:
+        print(f"no report: {error}", file=sys.stderr)
 
 
 def _files(arguments: argparse.Namespace, context: Context) -> int:

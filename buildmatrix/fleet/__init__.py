@@ -9,6 +9,7 @@ sizes. Without a root, a static artifact is judged in an empty one, and what can
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from buildmatrix.matrix import Cell, Matrix
 if TYPE_CHECKING:
     from buildmatrix.fleet.site import Roots, Site
     from buildmatrix.host import Host
+    from buildmatrix.preflight.verdict import Verdict
 
 CODES = {
     "BM601": "artifact will not execute on a machine that it is shipped to",
@@ -37,6 +39,20 @@ WARNINGS = frozenset({"BM602", "BM605", "BM609"})
 def declared(matrix: Matrix) -> bool:
     """Whether the matrix says anything of machines, roots or started programs."""
     return bool(matrix.fleet or matrix.roots or any(binary.exec for binary in matrix.binaries))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What happens to an artifact on one machine in one root.
+
+    `root` is the name of one of [roots], or empty; `verdict` is None where nobody could look. `declared` says that
+    the machine is one of [fleet], and not a sensible one.
+    """
+
+    machine: Host
+    root: str
+    declared: bool
+    verdict: Verdict | None
 
 
 class Fleet:
@@ -65,6 +81,19 @@ class Fleet:
             yield from self._in_root(cell, name, machines)
         if not roots:
             yield from self._without_root(cell, machines, dynamic)
+
+    def judged(self, cell: Cell, *, dynamic: bool) -> Iterator[Judged]:
+        """The verdicts behind `findings`, good ones too."""
+        from buildmatrix.fleet import hosts
+        from buildmatrix.fleet.site import Site
+
+        known = hosts.declared(self._matrix, cell.target)
+        roots = tuple(root.name for root in self._matrix.roots if matches(root.targets, cell.target.name))
+        for name in roots or ("",):
+            site = None if dynamic and not roots else self._site(cell, name)
+            for machine in known or hosts.sensible(cell.target):
+                verdict = site.verdict(cell, machine) if isinstance(site, Site) else None
+                yield Judged(machine=machine, root=name, declared=bool(known), verdict=verdict)
 
     def _in_root(self, cell: Cell, name: str, machines: tuple[Host, ...]) -> Iterator[Finding]:
         site = self._site(cell, name)

@@ -51,8 +51,15 @@ class Site:
 
     def artifact(self, cell: Cell, machines: tuple[Host, ...]) -> Iterator[Finding]:
         """The findings about a cell's artifact."""
-        path = f"{self._root.where.rstrip('/')}/{cell.file_name}"
+        path = self._path(cell)
         yield from self._judged(cell, "BM601", path, path, machines)
+
+    def verdict(self, cell: Cell, machine: Host) -> Verdict:
+        """What happens to a cell's artifact on one machine."""
+        return self._verdict(machine, self._path(cell), self._path(cell))
+
+    def _path(self, cell: Cell) -> str:
+        return f"{self._root.where.rstrip('/')}/{cell.file_name}"
 
     def program(
         self, cell: Cell, name: str, machines: tuple[Host, ...], rule: str = "BM603", fix: str = ""
