@@ -189,7 +189,8 @@ def _drawing(caption: str, parts: Sequence[Part]) -> _Drawing:
 
 def _box(box: treemap.Box, index: int, total: int) -> _Box:
     words, part = bytes_in_words(box.part.size), box.part
-    lines = int((box.height / 100 * _HEIGHT - 4) // _LINE * 1.0)
+    lines = int((box.height / 100 * _HEIGHT - 4) // _LINE)
+    fits = _fits(safe(part.name), box.width) if lines >= 1 else ""
     return _Box(
         name=part.name,
         words=words,
@@ -200,8 +201,8 @@ def _box(box: treemap.Box, index: int, total: int) -> _Box:
         y=box.y,
         width=box.width,
         height=box.height,
-        fits=_fits(safe(part.name), box.width) if lines >= 1 else "",
-        fits_size=_fits(words, box.width) if lines >= 2 else "",
+        fits=fits,
+        fits_size=_fits(max(safe(part.name), words, key=len), box.width) if lines >= 2 else "",
     )
 
 

@@ -1,7 +1,8 @@
 """The model as JUnit XML: one suite an artifact, one case a check. Pure.
 
 The dialect that Jenkins, GitLab and GitHub actions read: testsuites, testsuite, testcase, failure, error, skipped,
-system-out. A check that could not look is an error, which no reader takes for a pass.
+system-out. A check that could not look is an error, or skipped where verify passes that over with a note; no reader
+takes either for a pass.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def _found(suite: ET.Element, owner: str, name: str, findings: Sequence[Finding]
     if failures:
         message = "; ".join(safe(f"{item.rule} {item.what}") for item in failures)
         ET.SubElement(case, "failure", message=message, type=safe(failures[0].rule)).text = _text(failures)
+    elif unknown and findings:
+        ET.SubElement(case, "skipped", message=safe(f"not looked at: {findings[0].what}"))
     elif unknown:
         ET.SubElement(case, "error", message="could not be looked at", type="unknown")
     rest = [item for item in findings if item.severity is not Severity.ERROR]

@@ -54,7 +54,7 @@ def _blocks(report: ReportModel) -> Iterator[str]:
     for row in sorted(report.rows, key=lambda row: row.state is not State.FAILED):
         yield _row(row)
     for image in report.images:
-        digest = f"`{safe(image.index)[7:23]}`" if image.index else ""
+        digest = escape(image.index.removeprefix("sha256:")[:16])
         yield f"| image {escape(image.name)} | {_SIGNS[image.state]} |  | {digest} |"
     for severity in _ORDER:
         yield from _findings(report, severity)
@@ -63,7 +63,8 @@ def _blocks(report: ReportModel) -> Iterator[str]:
 def _row(row: Row) -> str:
     codes = sorted({item.rule for mark in row.marks for item in mark.findings if item.severity is Severity.ERROR})
     result = f"{_SIGNS[row.state]} {' '.join(codes)}".rstrip()
-    return f"| {escape(row.cell)} | {result} | {bytes_in_words(row.size)} | `{row.sha256[:16]}` |"
+    size = bytes_in_words(row.size) if row.sha256 else "unknown"
+    return f"| {escape(row.cell)} | {result} | {size} | {row.sha256[:16] or 'unknown'} |"
 
 
 def _findings(report: ReportModel, severity: Severity) -> Iterator[str]:

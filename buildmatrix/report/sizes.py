@@ -99,7 +99,7 @@ def _pe(data: bytes) -> Iterator[Part]:
 
 
 def _macho(data: bytes) -> Iterator[Part]:
-    """Sections of 64-bit segments that have bytes in the file, and a segment's own where it has none (mach-o/loader.h)."""
+    """Sections of 64-bit segments that have bytes in the file, else the segment itself (mach-o/loader.h)."""
     magic, commands = struct.unpack_from("<I12xI", data, 0)
     if magic != _MACHO_64:
         return
