@@ -15,6 +15,7 @@ from tests import reports
 from tests.chromium import Browser
 from tests.integration.tools import go_module
 
+pytestmark = pytest.mark.integration
 MODELS = {"full": reports.model, "hostile": reports.hostile, "plain": reports.plain}
 WIDTHS = (400, 1280)
 SCHEMES = ("light", "dark")
@@ -33,7 +34,8 @@ CONTRAST = """
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const node = walk.currentNode.parentElement;
-    if (!walk.currentNode.data.trim() || node.closest("script, style, title") || !node.getClientRects().length) continue;
+    if (!walk.currentNode.data.trim() || node.closest("script, style, title")) continue;
+    if (!node.getClientRects().length) continue;
     const svg = node.closest("svg"), style = getComputedStyle(node);
     const under = svg ? parse(getComputedStyle(node.parentElement.querySelector("rect")).fill) : back(node);
     const value = ratio(parse(svg ? style.fill : style.color), under);
@@ -47,14 +49,16 @@ CONTRAST = """
 CUT = """
 (() => {
   const bad = [];
-  for (const node of document.querySelectorAll("p, summary, h1, h2, h3, dd, dt, li, td, th, button, .badge, .finding")) {
+  const blocks = "p, summary, h1, h2, h3, dd, dt, li, td, th, button, .badge, .finding";
+  for (const node of document.querySelectorAll(blocks)) {
     const style = getComputedStyle(node);
     if (!node.getClientRects().length || style.overflowX === "auto") continue;
     const box = node.getBoundingClientRect();
     const held = node.closest(".scroll");
     if (node.scrollWidth > node.clientWidth + 1 && node.clientWidth && style.overflowX !== "visible")
       bad.push(["cut", node.tagName, node.textContent.slice(0, 40)]);
-    if (!held && (box.right > innerWidth + 1 || box.left < -1)) bad.push(["outside", node.tagName, node.textContent.slice(0, 40)]);
+    if (!held && (box.right > innerWidth + 1 || box.left < -1))
+      bad.push(["outside", node.tagName, node.textContent.slice(0, 40)]);
   }
   for (const svg of document.querySelectorAll("figure svg")) {
     for (const text of svg.querySelectorAll("text")) {
@@ -70,13 +74,16 @@ CUT = """
 OVERLAP = """
 (() => {
   const bad = [];
-  const blocks = [...document.querySelectorAll("header > *, nav li, section > *, .grid tbody a, .grid thead th, .legend li")]
+  const wanted = "header > *, nav li, section > *, .grid tbody a, .grid thead th, .legend li";
+  const blocks = [...document.querySelectorAll(wanted)]
     .filter((node) => node.getClientRects().length);
   for (const one of blocks) for (const other of blocks) {
     if (one === other || one.parentElement.parentElement !== other.parentElement.parentElement) continue;
     if (one.contains(other) || other.contains(one) || one.closest(".name") || other.closest(".name")) continue;
     const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
-    if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1)
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (across > 1 && down > 1)
       bad.push([one.outerHTML.slice(0, 60), other.outerHTML.slice(0, 60)]);
   }
   return bad;
@@ -105,12 +112,15 @@ RULES = """
   }
   for (const node of document.querySelectorAll("th")) if (!node.scope) bad.push("scope " + node.textContent);
   for (const node of document.querySelectorAll("ul > *, ol > *")) if (node.tagName !== "LI") bad.push("list");
-  for (const node of document.querySelectorAll("dl > *")) if (!["DT", "DD"].includes(node.tagName)) bad.push("dl");
+  for (const node of document.querySelectorAll("dl > *"))
+    if (!["DT", "DD"].includes(node.tagName)) bad.push("dl");
   for (const node of document.querySelectorAll("[role=gridcell]")) if (!node.closest("[role=row]")) bad.push("gridcell");
   for (const node of document.querySelectorAll("*")) if (node.tabIndex > 0) bad.push("tabindex");
   for (const node of document.querySelectorAll(".badge, .mark")) if (!node.textContent.trim()) bad.push("colour alone");
-  for (const node of document.querySelectorAll("details")) if (node.firstElementChild.tagName !== "SUMMARY") bad.push("summary");
-  for (const node of document.querySelectorAll("section")) if (node.innerText.trim().split(/\\s+/).length < 5) bad.push("empty " + node.id);
+  for (const node of document.querySelectorAll("details"))
+    if (node.firstElementChild.tagName !== "SUMMARY") bad.push("summary");
+  for (const node of document.querySelectorAll("section"))
+    if (node.innerText.trim().split(/\\s+/).length < 5) bad.push("empty " + node.id);
   return bad;
 })()
 """
@@ -194,7 +204,9 @@ def test_the_keyboard_reaches_and_opens_a_square(browser: Browser, pages: dict[s
     assert active(browser) == "g-1-4"
     browser.key("Home")
     browser.key("ArrowRight", times=3)
-    outline = browser.run("getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth")
+    outline = browser.run(
+        "getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth"
+    )
     assert outline == "solid3px"
     browser.key("Enter")
     assert browser.run("document.activeElement.tagName") == "SUMMARY"
@@ -219,7 +231,8 @@ def test_every_stop_of_the_tab_key_can_be_seen(browser: Browser, pages: dict[str
         shown = browser.run(
             "(() => { const node = document.activeElement; const style = getComputedStyle(node);"
             " const box = node.getBoundingClientRect();"
-            " return [node.tagName, style.outlineStyle !== 'none', box.width > 0 && box.bottom > 0 && box.top < innerHeight] })()"
+            " return [node.tagName, style.outlineStyle !== 'none',"
+            " box.width > 0 && box.bottom > 0 && box.top < innerHeight] })()"
         )
         if shown[0] == "BODY":
             break
@@ -278,14 +291,16 @@ def test_screenshots_show_something(browser: Browser, pages: dict[str, Path], tm
             path = tmp_path / f"{width}-{scheme}.png"
             browser.screenshot(path)
             made[width, scheme] = path.read_bytes()
-    assert len({data for data in made.values()}) == len(made)
+    assert len(set(made.values())) == len(made)
     assert all(len(data) > 40_000 for data in made.values())
 
 
 def test_a_cut_text_would_be_found(browser: Browser, pages: dict[str, Path]) -> None:
     """The checks above can fail."""
     browser.open(pages["full"], width=400)
-    browser.run("document.querySelector('h1').style.cssText = 'overflow:hidden;white-space:nowrap;width:30px;color:#888'")
+    browser.run(
+        "document.querySelector('h1').style.cssText = 'overflow:hidden;white-space:nowrap;width:30px;color:#888'"
+    )
     assert browser.run(CUT) != []
     assert browser.run(CONTRAST) != []
 

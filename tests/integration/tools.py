@@ -34,6 +34,13 @@ def go_module_tool(name: str, module: str, package: str, version: str) -> Path:
     return _built_once(name, version, lambda program: _build_inside(program, module, package, version))
 
 
+def go_module(module: str, version: str) -> Path:
+    """The sources of a module, in Go's module cache, held to the checksum database."""
+    with tempfile.TemporaryDirectory() as scratch:
+        text = _run([str(_go()), "mod", "download", "-json", f"{module}@{version}"], Path(scratch), dict(os.environ))
+    return Path(json.loads(text)["Dir"])
+
+
 def _built_once(name: str, version: str, make: Callable[[Path], None]) -> Path:
     folder = toolchain.cache_dir(os.environ) / "tools" / f"{name}-{version}"
     program = folder / name
