@@ -113,8 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         except errors.BuildmatrixError as error:
             print(error, file=sys.stderr)
             return error.exit_status
-        except KeyboardInterrupt:
-            print("interrupted: nothing half-written is left", file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            print(f"interrupted: {stop}" if stop.args else "interrupted: nothing half-written is left", file=sys.stderr)
             return errors.EXIT_INTERRUPTED
         except BrokenPipeError:
             _silence_stdout()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from buildmatrix._scan import Scan
 
 _POLL_SECONDS = 0.2
+_NAMED = 6
 
 
 class Listener(Protocol):
     """Is told what cells do; called from worker threads."""
+
+    def expecting(self, cells: Mapping[str, float | None], workers: int) -> None:
+        """These cells will be built, so many at once; how many seconds each is likely to take, where that is known."""
 
     def started(self, cell: str, step: str) -> None:
         """A cell has begun a step."""
@@ -90,10 +94,26 @@ def run(build: Build) -> tuple[Outcome, ...]:
             outcomes[name] = _through(cell, build.listener)
         else:
             changed.append(cell)
-    _parallel(changed, build, outcomes)
+    if changed:
+        likely = {cell.cell: timings.expected(build.dist, cell.cell) for cell in changed}
+        build.listener.expecting(likely, build.plan.workers)
+    try:
+        _parallel(changed, build, outcomes)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(runs, outcomes)) from None
     for join in JOIN_STEPS:
         join(build, runs, outcomes)
     return tuple(outcomes[item.cell.id] for item in build.plan.cells)
+
+
+def _kept(runs: Mapping[str, CellRun], outcomes: Mapping[str, Outcome]) -> str:
+    """What an interrupt leaves: every child is dead by now, and what was finished is there."""
+    kept = [name for name in runs if name in outcomes and not outcomes[name].failed]
+    names = f" ({', '.join(kept[:_NAMED])}{' …' if len(kept) > _NAMED else ''})" if kept else ""
+    return (
+        f"every compiler was stopped; {len(kept)} of {len(runs)} cells are finished and kept{names}, "
+        "the others are as they were before. The same command goes on from here"
+    )
 
 
 def _cell_run(planned: PlannedCell, build: Build) -> CellRun:

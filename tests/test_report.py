@@ -6,7 +6,6 @@ import io
 import os
 import re
 import shutil
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -102,80 +101,3 @@ def test_what_artifacts_say_cannot_drive_the_terminal() -> None:
 
 def test_printable_text_is_left_alone() -> None:
     assert terminal.printable("plain … ä\t✓") == "plain … ä\t✓"
-
-
-def test_line_progress_tells_what_takes_time() -> None:
-    stream = io.StringIO()
-    with terminal.LineProgress(stream) as progress:
-        progress.started("a", "building")
-        progress.started("a", "building")
-        progress.started("a", "checking")
-        progress.started("b", "waiting for another build")
-        progress.finished(Outcome(cell="a", status=Status.DONE, seconds=1.25))
-        progress.finished(Outcome(cell="b", status=Status.FAILED, seconds=0.5))
-        progress.finished(Outcome(cell="c", status=Status.SKIPPED, reason="unchanged"))
-    assert stream.getvalue().splitlines() == [
-        "a: building",
-        "b: waiting for another build",
-        "a: built in 1.2 s",
-        "b: failed in 0.5 s",
-    ]
-
-
-def test_line_progress_takes_many_threads() -> None:
-    stream = io.StringIO()
-    progress = terminal.LineProgress(stream)
-    threads = [threading.Thread(target=progress.started, args=(f"cell{i % 5}", "building")) for i in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(stream.getvalue().splitlines()) == [f"cell{i}: building" for i in range(5)]
-
-
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_live_progress_draws_and_leaves_the_terminal_as_it_was(
-    monkeypatch: pytest.MonkeyPatch, interrupted: bool
-) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    stream = Terminal()
-    try:
-        with terminal.LiveProgress(stream) as progress:
-            progress.started("app_amd64", "building")
-            progress.finished(Outcome(cell="app_arm64", status=Status.FAILED, seconds=2.0))
-            progress.finished(Outcome(cell="app_riscv64", status=Status.SKIPPED))
-            if interrupted:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        assert interrupted
-    text = stream.getvalue()
-    assert all(word in text for word in ("app_amd64", "building", "app_arm64", "failed", "2.0 s", "app_riscv64"))
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
-
-
-def test_live_progress_keeps_running_cells_in_sight(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = terminal.LiveProgress(Terminal())
-    columns(monkeypatch, 80)
-    for number in range(100):
-        progress.finished(Outcome(cell=f"done{number}", status=Status.DONE))
-    progress.started("running", "building")
-    table = progress._table()
-    assert table.row_count <= 24
-    assert list(table.columns[0].cells)[-1] == "running"
-
-
-@pytest.mark.parametrize(
-    ("stream", "variables", "kind"),
-    [
-        (Terminal, {"TERM": "xterm"}, terminal.LiveProgress),
-        (Terminal, {"TERM": "dumb"}, terminal.LineProgress),
-        (Terminal, {"TERM": "xterm", "CI": "true"}, terminal.LineProgress),
-        (io.StringIO, {"TERM": "xterm"}, terminal.LineProgress),
-    ],
-)
-def test_the_kind_of_progress(
-    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], variables: dict[str, str], kind: type
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert isinstance(terminal.progress(stream()), kind)

@@ -7,6 +7,7 @@ import sys
 
 from buildmatrix import pipeline, shipping
 from buildmatrix.commands import options
+from buildmatrix.report import progress as live
 from buildmatrix.report import terminal
 
 SUMMARY = "build multi-arch images and prove them from their bytes"
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Build the cells that the images need, then the images; returns the exit status."""
     selection = options.read(arguments)
     specs = shipping.select(selection.matrix, arguments.names)
-    with terminal.progress() as progress:
+    with live.progress() as progress:
         shipment = shipping.build_cells(selection.matrix, specs, selection.dist, options.access(arguments), progress)
         outcomes = shipment.outcomes
         if shipment.ok:

@@ -7,6 +7,7 @@ import sys
 
 from buildmatrix import pipeline, shipping
 from buildmatrix.commands import options
+from buildmatrix.report import progress as live
 from buildmatrix.report import terminal
 
 SUMMARY = "publish images by digest, prove them in the registry, and set their tags last"
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     selection = options.read(arguments)
     specs = shipping.select(selection.matrix, arguments.names)
     targets = shipping.repositories(specs, arguments.repository)
-    with terminal.progress() as progress:
+    with live.progress() as progress:
         shipment = shipping.build_cells(selection.matrix, specs, selection.dist, options.access(arguments), progress)
         outcomes = shipment.outcomes
         if shipment.ok:

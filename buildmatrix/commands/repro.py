@@ -10,6 +10,7 @@ from pathlib import Path
 from buildmatrix import pipeline, prepare, repro
 from buildmatrix.commands import options
 from buildmatrix.process import SubprocessRunner
+from buildmatrix.report import progress as live
 from buildmatrix.report import terminal
 
 SUMMARY = "build twice in different folders and compare every byte"
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     host, runner = prepare.Host.current(), SubprocessRunner()
     plan = prepare.make_plan(selection.matrix, selection.cells, selection.dist, host, runner)
     resolved = prepare.resolve(plan, host, runner)
-    with tempfile.TemporaryDirectory(prefix="buildmatrix-repro-") as scratch, terminal.progress() as progress:
+    with tempfile.TemporaryDirectory(prefix="buildmatrix-repro-") as scratch, live.progress() as progress:
         folder = Path(arguments.keep).absolute() if arguments.keep else Path(scratch)
         outcomes = repro.run(
             repro.Repro(plan=plan, resolved=resolved, host=host, runner=runner, listener=progress, scratch=folder)

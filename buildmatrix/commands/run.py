@@ -8,6 +8,7 @@ import sys
 from buildmatrix import errors, pipeline, shipping
 from buildmatrix.artifact import Outcome
 from buildmatrix.commands import options
+from buildmatrix.report import progress as live
 from buildmatrix.report import terminal
 
 SUMMARY = "start each platform's image on the local engine, and ask it whether it lives"
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Build what changed, then run every platform; returns the exit status."""
     selection = options.read(arguments)
     specs = shipping.select(selection.matrix, arguments.names)
-    with terminal.progress() as progress:
+    with live.progress() as progress:
         shipment = shipping.build_cells(selection.matrix, specs, selection.dist, options.access(arguments), progress)
         outcomes: tuple[Outcome, ...] = shipment.outcomes
         if shipment.ok:

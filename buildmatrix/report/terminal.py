@@ -1,27 +1,18 @@
-"""Outcomes as rows on a terminal or in a log, and live progress while cells build.
+"""Outcomes as rows on a terminal or in a log.
 
-The summary is plain text with a little colour, so that a run in which nothing changed does not pay
-for a layout library; rich is loaded when there is progress to show on a real terminal.
+Plain text with a little colour, so that a run in which nothing changed does not pay for a layout library.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import sys
-import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TextIO
 
 from buildmatrix.artifact import Outcome, Status
 from buildmatrix.finding import Finding, Severity
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _RED, _GREEN, _YELLOW, _DIM, _RESET = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 _SHORT_DIGEST = 16
@@ -31,128 +22,6 @@ _NAMED_CELLS = 3
 def coloured(stream: TextIO) -> bool:
     """Whether a stream takes colour: a terminal, and neither NO_COLOR nor TERM=dumb."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-class Progress(Protocol):
-    """A pipeline listener that is entered while cells run."""
-
-    def __enter__(self) -> Progress: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-    def started(self, cell: str, step: str) -> None:
-        """A cell has begun a step."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """A cell is through."""
-
-    def paused(self) -> contextlib.AbstractContextManager[None]:
-        """Leave the terminal alone meanwhile: somebody is asked something there."""
-
-
-class LineProgress:
-    """One line when a cell starts to build, and one when it is through: for logs and CI."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-        self._told: set[tuple[str, str]] = set()
-
-    def __enter__(self) -> LineProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def started(self, cell: str, step: str) -> None:
-        """Announce the steps that take time, once."""
-        with self._lock:
-            if step.startswith(("building", "waiting")) and (cell, step) not in self._told:
-                self._told.add((cell, step))
-                print(f"{cell}: {step}", file=self._stream, flush=True)
-
-    def finished(self, outcome: Outcome) -> None:
-        """Say how a cell that was built ended."""
-        if outcome.status is not Status.SKIPPED:
-            with self._lock:
-                word = "failed" if outcome.failed else "built"
-                print(f"{outcome.cell}: {word} in {outcome.seconds:.1f} s", file=self._stream, flush=True)
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Print no line meanwhile."""
-        with self._lock:
-            yield
-
-
-class LiveProgress:
-    """A row a cell, redrawn in place."""
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._lock = threading.Lock()
-        self._rows: dict[str, tuple[str, float, float | None]] = {}
-        console = Console(file=stream)
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> LiveProgress:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def started(self, cell: str, step: str) -> None:
-        """Show a cell's step."""
-        with self._lock:
-            begun = self._rows.get(cell, ("", time.monotonic(), None))[1]
-            self._rows[cell] = (step, begun, None)
-
-    def finished(self, outcome: Outcome) -> None:
-        """Show a cell's end."""
-        with self._lock:
-            begun = self._rows.get(outcome.cell, ("", time.monotonic(), None))[1]
-            self._rows[outcome.cell] = ("failed" if outcome.failed else str(outcome.status), begun, outcome.seconds)
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Take the rows off the terminal meanwhile."""
-        self._live.stop()
-        try:
-            yield
-        finally:
-            self._live.start()
-
-    def _table(self) -> Table:
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2))
-        with self._lock:
-            rows = list(self._rows.items())
-        running = [row for row in rows if row[1][2] is None]
-        ended = [row for row in rows if row[1][2] is not None]
-        for cell, (step, begun, seconds) in [*ended[-_shown_rows(len(running)) :], *running]:
-            elapsed = time.monotonic() - begun if seconds is None else seconds
-            style = {"failed": "red", "done": "green", "skipped": "dim"}.get(step, "yellow")
-            table.add_row(cell, f"[{style}]{step}[/{style}]", f"{elapsed:5.1f} s")
-        return table
-
-
-def _shown_rows(running: int) -> int:
-    return max(1, shutil.get_terminal_size().lines - running - 3)
-
-
-def progress(stream: TextIO | None = None) -> Progress:
-    """Live rows on a terminal, plain lines elsewhere and in CI."""
-    stream = stream or sys.stderr
-    live = stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
-    return LiveProgress(stream) if live else LineProgress(stream)
 
 
 def summary(outcomes: Iterable[Outcome], stream: TextIO, *, verb: str) -> None:

@@ -114,9 +114,11 @@ RULES = """
   for (const node of document.querySelectorAll("ul > *, ol > *")) if (node.tagName !== "LI") bad.push("list");
   for (const node of document.querySelectorAll("dl > *"))
     if (!["DT", "DD"].includes(node.tagName)) bad.push("dl");
-  for (const node of document.querySelectorAll("[role=gridcell]")) if (!node.closest("[role=row]")) bad.push("gridcell");
+  for (const node of document.querySelectorAll("[role=gridcell]"))
+    if (!node.closest("[role=row]")) bad.push("gridcell");
   for (const node of document.querySelectorAll("*")) if (node.tabIndex > 0) bad.push("tabindex");
-  for (const node of document.querySelectorAll(".badge, .mark")) if (!node.textContent.trim()) bad.push("colour alone");
+  for (const node of document.querySelectorAll(".badge, .mark"))
+    if (!node.textContent.trim()) bad.push("colour alone");
   for (const node of document.querySelectorAll("details"))
     if (node.firstElementChild.tagName !== "SUMMARY") bad.push("summary");
   for (const node of document.querySelectorAll("section"))
