@@ -46,7 +46,7 @@ COMMANDS = {
     "converge": "name the root causes behind logs, traces and records",
     "children": "list the programs that the sources start",
     "ldcache": "find stale, missing and foreign entries of an ld.so.cache",
-    "doctor": "say which toolchains would be used and what is missing",
+    "doctor": "say what is here, what is missing for which session, and what mends it",
     "make": "print a Makefile fragment with a rule for every cell",
     "codes": "say what the codes of errors and findings mean",
     "schema": "print the JSON Schema of matrix.toml",

@@ -46,7 +46,7 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
         _session("helm", ("helm", "check", *file), "Hold charts and manifests to the images in dist/.", "")
         _session("release", ("release", *file), "Build, prove, sign and judge a release, and tag it last.", "")
     _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
-    _session("doctor", ("doctor", *file), "Say which toolchains would be used and what is missing.", "")
+    _session("doctor", ("doctor", *file), "Say what is here, what is missing for which session, and what mends it.", "")
     _session("repro", ("repro", *file), "Build twice in different folders and compare.", "")
 
 

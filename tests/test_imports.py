@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("repro", "shipping", "delivery", "kube"),
     ("releasing",),
     ("codes",),
-    ("gather",),
+    ("gather", "diagnosis"),
     ("commands",),
     ("cli",),
     ("sessions", "__main__"),

@@ -1,88 +1,83 @@
-"""buildmatrix doctor: which toolchains would be used, what is missing, and whether C compilers are right."""
+"""buildmatrix doctor: what is here, what is missing for which session, and the one command that mends it."""
 
 from __future__ import annotations
 
 import argparse
-import platform
-import shutil
+import json
 import sys
+from collections.abc import Iterator
 
-from buildmatrix import __version__, errors, prepare, provision, toolchain
+from buildmatrix import errors, prepare
 from buildmatrix.commands import options
-from buildmatrix.matrix import Cell
+from buildmatrix.diagnosis import services, tools
+from buildmatrix.diagnosis.probe import Health, Probe
+from buildmatrix.oci import credentials
 from buildmatrix.prepare import Host
 from buildmatrix.process import SubprocessRunner
-from buildmatrix.toolchain import Wheel
+from buildmatrix.report.terminal import printable
 
-SUMMARY = "say which toolchains would be used and what is missing"
+SUMMARY = "say what is here, what is missing for which session, and what mends it"
+SCHEMA = 1
+"""Version of the JSON document that --json prints."""
+
+_WORDS = {Health.OK: "ok", Health.LATER: "ok", Health.WARN: "WARN", Health.MISSING: "FAIL"}
+_SHOWN = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     options.add_matrix(parser)
     options.add_selection(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document with a schema version")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one line a tool; returns 0, or the exit status of the first problem."""
-    selection = options.read(arguments)
+    """Print one line a probe; returns 0, or the exit status of the first that building or verifying needs."""
+    found: list[Probe] = []
+    for probe in _probes(options.read(arguments)):
+        found.append(probe)
+        if not arguments.json:
+            print("\n".join(_lines(probe)), flush=True)
+    broken = [probe for probe in found if probe.health is Health.MISSING and probe.required]
+    status = broken[0].exit_status if broken else errors.EXIT_OK
+    if arguments.json:
+        print(_document(found, status))
+    elif broken:
+        print(f"\n{len(broken)} missing for building or verifying", file=sys.stderr)
+    return status
+
+
+def _probes(selection: options.Selection) -> Iterator[Probe]:
     host, runner = Host.current(), SubprocessRunner()
-    print(f"ok    buildmatrix {__version__}, Python {platform.python_version()}, {platform.machine()}")
-    print(f"ok    {host.cores} cores, {host.memory / 1e9:.1f} GB free, cache {toolchain.cache_dir(host.environment)}")
-    problems = [*_native(), *_version(selection, host, runner), *_go(selection, host)]
-    for cell in {cell.target: cell for cell in selection.cells if cell.target.cgo}.values():
-        problems += _compiler(cell, selection.matrix.go.zig, host, runner)
-    free = shutil.disk_usage(selection.matrix.root).free
-    print(f"{'ok' if free > 2e9 else 'LOW':<4}  {free / 1e9:.1f} GB free for {selection.dist}")
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return problems[0].exit_status if problems else errors.EXIT_OK
+    matrix = selection.matrix
+    yield from tools.probes(matrix, selection.cells, selection.dist, host, runner)
+    keyring = prepare.keyring(matrix, host, runner)
+    commit = prepare.commit(matrix, host, runner)
+    yield from services.probes(matrix, host, keyring, credentials.from_environment(runner), commit)
 
 
-def _native() -> list[errors.BuildmatrixError]:
-    try:
-        from buildmatrix import elf
-    except errors.NativeMissing as error:
-        print("FAIL  native core")
-        return [error]
-    print(f"ok    native core: {elf.describe()}")
-    return []
+def _lines(probe: Probe) -> Iterator[str]:
+    """A line, and what to do below it where there is something to do."""
+    word = "miss" if probe.health is Health.MISSING and not probe.required else _WORDS[probe.health]
+    yield printable(f"{word:<4}  {probe.name}: {probe.found}")
+    if probe.health in (Health.WARN, Health.MISSING):
+        sessions = ", ".join(probe.needed_by[:_SHOWN]) + (" …" if len(probe.needed_by) > _SHOWN else "")
+        for label, text in (("for", sessions), ("why", probe.why), ("fix", probe.fix)):
+            if text:
+                yield printable(f"      {label}: {text}")
 
 
-def _version(selection: options.Selection, host: Host, runner: SubprocessRunner) -> list[errors.BuildmatrixError]:
-    try:
-        print(f"ok    version {prepare.project_version(selection.matrix, host, runner)}")
-    except errors.BuildmatrixError as error:
-        print("FAIL  version")
-        return [error]
-    return []
-
-
-def _go(selection: options.Selection, host: Host) -> list[errors.BuildmatrixError]:
-    try:
-        go = toolchain.find_go(selection.matrix, host.environment)
-    except errors.BuildmatrixError as error:
-        print("FAIL  go")
-        return [error]
-    print(f"ok    go {go.version}: {go.program}{_pending(go.wheel)}")
-    return []
-
-
-def _pending(wheel: Wheel | None) -> str:
-    missing = wheel is not None and not wheel.program.is_file()
-    return " (will be installed by the first build)" if missing else ""
-
-
-def _compiler(cell: Cell, zig: str, host: Host, runner: SubprocessRunner) -> list[errors.BuildmatrixError]:
-    name = cell.target.name
-    try:
-        compiler = toolchain.find_cc(cell.target, zig, host.environment)
-        if compiler.wheel is not None and not compiler.wheel.program.is_file():
-            print(f"ok    {name}: {compiler.label}{_pending(compiler.wheel)}")
-            return []
-        identity = provision.compiler_identity(compiler, cell.target, runner, host.environment)
-    except errors.BuildmatrixError as error:
-        print(f"FAIL  {name}: C compiler")
-        return [error]
-    print(f"ok    {name}: {identity}")
-    return []
+def _document(found: list[Probe], status: int) -> str:
+    probes = [
+        {
+            "name": probe.name,
+            "health": str(probe.health),
+            "found": probe.found,
+            "sessions": list(probe.needed_by),
+            "why": probe.why,
+            "fix": probe.fix,
+            "required": probe.required,
+        }
+        for probe in found
+    ]
+    return json.dumps({"schema": SCHEMA, "exit_status": status, "probes": probes}, indent=2, sort_keys=True)
