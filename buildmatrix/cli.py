@@ -18,6 +18,7 @@ from types import FrameType
 from buildmatrix import __version__, errors
 
 COMMANDS = {
+    "init": "write a first matrix.toml, noxfile and Makefile include for a Go repository",
     "plan": "show every cell with its exact command, and run nothing",
     "build": "build, scan and check cells; what is unchanged is skipped",
     "verify": "prove dist/ from its bytes, trusting no record",

@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("repro", "shipping", "delivery", "kube"),
     ("releasing",),
     ("codes",),
-    ("gather", "diagnosis"),
+    ("gather", "diagnosis", "starter"),
     ("commands",),
     ("cli",),
     ("sessions", "__main__"),
