@@ -52,7 +52,6 @@ RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 ONLY = {"subprocess": {"process"}, "tomllib": {"matrix"}, "buildmatrix._native": {"elf"}}
 HEAVY = ("rich", "jinja2", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "nacl",
          "rfc3161_client", "sigstore", "importlib.metadata", "yaml", "jsonschema")  # fmt: skip
-         "rfc3161_client", "sigstore", "importlib.metadata")  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
