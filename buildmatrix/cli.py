@@ -46,6 +46,7 @@ COMMANDS = {
     "deliver": "write a fix as it is handed over: binary, detection, way back, notes, one signed folder a machine",
     "converge": "name the root causes behind logs, traces and records",
     "children": "list the programs that the sources start",
+    "faults": "run workloads under injected faults, and measure what fails and recovers",
     "ldcache": "find stale, missing and foreign entries of an ld.so.cache",
     "doctor": "say what is here, what is missing for which session, and what mends it",
     "make": "print a Makefile fragment with a rule for every cell",

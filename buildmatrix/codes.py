@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from buildmatrix import checks, errors, fleet, inventory, proof, repro, verify
 from buildmatrix.checks import across
 from buildmatrix.children import undeclared
+from buildmatrix.faults import campaign, chaosmesh, chaosresults
 from buildmatrix.images import dockerlint, smoke
 from buildmatrix.images import proof as image_proof
 from buildmatrix.images import verification as image_verification
@@ -94,6 +95,9 @@ _STEPS = (
     dockerlint,
     kube_rules,
     release_rules,
+    campaign,
+    chaosmesh,
+    chaosresults,
 )
 """The modules whose CODES are findings of a whole step; those in their WARNINGS do not fail a run."""
 

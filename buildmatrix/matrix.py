@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildmatrix import builderspec, deployment, deployspec, imagespec, releasespec, schema, trust
+from buildmatrix import builderspec, deployment, deployspec, faultspec, imagespec, releasespec, schema, trust
 from buildmatrix.builderspec import BuilderSpec
 from buildmatrix.deployment import FleetHost, RootImage
 from buildmatrix.deployspec import Deploy, Pool
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
+from buildmatrix.faultspec import FaultSpec, WorkloadSpec
 from buildmatrix.imagespec import ImageSpec
 from buildmatrix.releasespec import ReleaseSpec
 from buildmatrix.schema import Key
@@ -116,6 +117,8 @@ class Matrix:
     deploy: Deploy = field(default_factory=Deploy)
     pools: tuple[Pool, ...] = ()
     release: ReleaseSpec = releasespec.DEFAULT
+    workloads: tuple[WorkloadSpec, ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
 
     @property
     def module_dir(self) -> Path:
@@ -272,7 +275,7 @@ def parse(data: bytes, path: Path) -> Matrix:
 def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
     tops = (
         "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots",
-        "builders", "images", "release", "overrides", "deploy", "pools",
+        "builders", "images", "workloads", "faults", "release", "overrides", "deploy", "pools",
     )  # fmt: skip
     for name in document:
         if name not in tops:
@@ -310,6 +313,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
     reader.problems += builderspec.engine_problems(go_table, builders)
     images = _images(reader, document, cells, builders)
     deploy, pools = _deploy(reader, document)
+    workloads, faults = _faults(reader, document, cells, images)
     if reader.problems:
         return None
     return Matrix(
@@ -330,6 +334,8 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         deploy=deploy,
         pools=pools,
         release=release,
+        workloads=workloads,
+        faults=faults,
     )
 
 
@@ -356,6 +362,20 @@ def _images(
     found, wrong = imagespec.read(raw, tuple((cell.binary.name, cell.target) for cell in cells), builders)
     reader.problems += wrong
     return found
+
+
+def _faults(
+    reader: _Reader, document: dict[str, Any], cells: tuple[Cell, ...], images: tuple[ImageSpec, ...]
+) -> tuple[tuple[WorkloadSpec, ...], tuple[FaultSpec, ...]]:
+    """The tables [workloads.NAME] and [faults.NAME], which may be absent."""
+    raw = {
+        name: _named(reader, document, name, keys, schema.NAME) if name in document else {}
+        for name, keys in (("workloads", schema.WORKLOAD), ("faults", schema.FAULT))
+    }
+    known = tuple((cell.binary.name, cell.target.name, cell.target.goos) for cell in cells)
+    workloads, faults, wrong = faultspec.read(raw["workloads"], raw["faults"], known, [item.name for item in images])
+    reader.problems += wrong
+    return workloads, faults
 
 
 def _deployment(

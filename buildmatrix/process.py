@@ -52,6 +52,16 @@ class Feeder(Protocol):
         """Run `argv` as Runner does, with `text` on its standard input."""
 
 
+class Tether(Protocol):
+    """Runs one program whose life hangs on this one's: its standard input stays open as long as this one lives."""
+
+    def tether(
+        self, argv: tuple[str, ...], line: str, *, env: Mapping[str, str], cwd: Path, timeout: float | None = None
+    ) -> Completed:
+        """Run `argv` as Runner does, with `line` and then nothing on its standard input, which it finds ended when
+        the caller is no more, however that came about."""
+
+
 class Streamer(Protocol):
     """Runs one program whose progress is worth hearing of while it runs."""
 
@@ -94,6 +104,24 @@ class SubprocessRunner:
     ) -> Completed:
         """Run `argv` as `run` does, with `text` on its standard input."""
         return self._finish(argv, self._start(argv, env, cwd, subprocess.PIPE), text, timeout)
+
+    def tether(
+        self, argv: tuple[str, ...], line: str, *, env: Mapping[str, str], cwd: Path, timeout: float | None = None
+    ) -> Completed:
+        """Run `argv` as `run` does, with `line` on a standard input that ends when this process does."""
+        process = self._start(argv, env, cwd, subprocess.PIPE)
+        rope = process.stdin
+        process.stdin = None  # communicate would close it
+        try:
+            if rope is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    rope.write(f"{line}\n")
+                    rope.flush()
+            return self._finish(argv, process, None, timeout)
+        finally:
+            if rope is not None:
+                with contextlib.suppress(OSError):
+                    rope.close()
 
     def stream(
         self,
@@ -188,6 +216,48 @@ class SubprocessRunner:
             self._cancelled = True
             for process in self._running:
                 _kill_group(process)
+
+
+class Launched:
+    """A program that runs while its caller goes on, in a process group of its own."""
+
+    def __init__(self, argv: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, output: Path) -> None:
+        """Start `argv`; what it prints is added to the file `output`. Raises ToolMissing where it cannot start."""
+        with output.open("ab") as stream:
+            try:
+                self._process = subprocess.Popen(
+                    argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise errors.ToolMissing(f"{argv[0]}: cannot be started", why=error.strerror or str(error)) from error
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it alone; nothing happens where it has ended."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status; None where it still runs after `seconds`."""
+        try:
+            return self._process.wait(max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> None:
+        """Kill its process group and reap it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:

@@ -22,6 +22,8 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
     Where the matrix has images, image-NAME, run-NAME and push-NAME for each, image-all and release.
 
     Where it has deploy.charts, helm.
+    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, and image-all; where it has faults,
+    faults-TARGET for each target that they concern.
 
     `path` is the matrix file, relative to the noxfile's folder. Ends the program with the exit status
     2 and one message where the file has problems.
@@ -45,9 +47,18 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
     if parsed.deploy.charts:
         _session("helm", ("helm", "check", *file), "Hold charts and manifests to the images in dist/.", "")
         _session("release", ("release", *file), "Build, prove, sign and judge a release, and tag it last.", "")
+    for target in _under_faults(parsed):
+        _session(f"faults-{target}", ("faults", "run", *file, "--target", target), f"Run {target} under faults.", "")
     _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
     _session("doctor", ("doctor", *file), "Say what is here, what is missing for which session, and what mends it.", "")
     _session("repro", ("repro", *file), "Build twice in different folders and compare.", "")
+
+
+def _under_faults(parsed: matrix.Matrix) -> tuple[str, ...]:
+    """The targets with a workload that some fault concerns, in file order."""
+    names = {name for fault in parsed.faults for name in fault.workloads}
+    cells = {cell for workload in parsed.workloads if workload.name in names for cell in workload.cells}
+    return tuple(dict.fromkeys(cell.target.name for cell in parsed.cells if cell.id in cells))
 
 
 def _report(error: errors.BuildmatrixError) -> int:

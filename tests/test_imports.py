@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "_native", "_layouts", "_seccomp", "_zstd", "errors", "facts", "arch", "finding", "patterns"),
     ("_goinfo", "schema", "ccflags", "artifact", "process", "seccomp", "scripts"),
     ("_records", "target", "host"),
-    ("_scan", "deployment", "deployspec", "builderspec", "releasespec", "trust"),
+    ("_scan", "deployment", "deployspec", "builderspec", "faultspec", "releasespec", "trust"),
     ("imagespec",),
     ("matrix",),
     ("elf", "toolchain"),

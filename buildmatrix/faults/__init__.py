@@ -1,0 +1,1 @@
+"""Workloads under injected faults: what fails, how often, and how long it takes to recover."""
