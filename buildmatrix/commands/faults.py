@@ -105,9 +105,7 @@ def _check_faults(parsed: Matrix, names: list[str]) -> None:
     known = [fault.name for fault in parsed.faults]
     for name in names:
         if name not in known:
-            raise UsageError(
-                f"--fault: got {name!r}, expected one of {', '.join(known) or 'none: there is no [faults]'}"
-            )
+            raise UsageError(f"--fault: got {name!r}, expected one of {', '.join(known) or '[faults]'}")
 
 
 def _told(item: Campaign) -> campaign.Told:

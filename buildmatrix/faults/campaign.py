@@ -139,7 +139,9 @@ def _changed(campaign: Campaign) -> Finding:
 def _measured(
     campaign: Campaign, results: dict[str, list[Result | str]], started: str, place: cgroup.Place | None
 ) -> Measured:
-    subject, rows, findings = campaign.subject, [], []
+    subject = campaign.subject
+    rows: list[FaultRow] = []
+    findings: list[Finding] = []
     origin = Origin(
         arch=subject.cell.target.goarch,
         kernel_version=os.uname().release,

@@ -99,18 +99,18 @@ def sweep(place: Place) -> tuple[str, ...]:
 def make(folder: Path, version: int, mebibytes: int) -> None:
     """Make the cgroup with its limit, swap included. Raises OSError where it cannot be."""
     folder.mkdir(exist_ok=True)
-    size = str(mebibytes * _MIB)
-    (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(size)
+    (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(str(mebibytes * _MIB))
+    # Version 1 counts swap in, and does not count (memory.failcnt) who meets that limit rather than the other.
     swap = folder / ("memory.swap.max" if version == 2 else "memory.memsw.limit_in_bytes")
     with contextlib.suppress(OSError):  # a kernel without swap accounting has no such file, or refuses it
-        swap.write_text("0" if version == 2 else size)
+        swap.write_text("0" if version == 2 else str((mebibytes + 1) * _MIB))
 
 
 def felt(folder: Path, version: int) -> int:
     """How often the limit was met."""
     with contextlib.suppress(OSError, ValueError):
-        if version == 1:  # where memory and memory with swap have the same limit, the latter is met first
-            return max(int(path.read_text()) for path in folder.glob("memory*.failcnt") if "kmem" not in path.name)
+        if version == 1:
+            return int((folder / "memory.failcnt").read_text())
         pairs = dict(line.split() for line in (folder / "memory.events").read_text().splitlines())
         return int(pairs.get("max", "0"))
     return 0

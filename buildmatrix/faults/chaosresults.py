@@ -103,9 +103,7 @@ def _measurements(path: Path) -> _Measurements:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read", why=error.strerror or "") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{where}: not a measurement", why=str(error), fix="see docs/faults.md for the form"
-        ) from error
+        raise UsageError(f"{where}: not a measurement", why=str(error), fix="docs/faults.md shows one") from error
     for listed in probes.values():
         listed.sort(key=lambda item: item.at)
     return _Measurements(machines=machines, probes=probes)
@@ -157,7 +155,7 @@ def _outcome(run: _Run, measured: _Measurements) -> tuple[float | None, bool] | 
     if key[0] not in measured.machines or not during or probes[-1].at < run.ended:
         return Finding(
             rule="BM989", cell=run.name,
-            what=f"got no line about a machine of {key[0]}, or no probes of {key[1]} there from before to after the end",
+            what=f"got no machine of {key[0]}, or no probes of {key[1]} on it until after the end, expected both",
             why="without them nothing is known about the run", fix="probe all the time, and say what the machine is",
         )  # fmt: skip
     outages = Outages()

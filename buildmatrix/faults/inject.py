@@ -329,7 +329,7 @@ class Clock(Nothing):
         """Whether the kernel keeps the offset for us."""
         with contextlib.suppress(OSError):
             text = Path("/proc/self/timens_offsets").read_text()
-            rows = dict((words[0], words[1]) for words in map(str.split, text.splitlines()) if len(words) > 1)
+            rows = {words[0]: words[1] for words in map(str.split, text.splitlines()) if len(words) > 1}
             return int(rows.get("monotonic") == str(self.setting.fault.step))
         return 0
 

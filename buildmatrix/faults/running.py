@@ -33,9 +33,7 @@ EMULATED = (
     "emulated: the times are the emulator's and say nothing about hardware, nor does contention; memory ordering is "
     "the host's"
 )
-EMULATED_CALLS = (
-    "the tracer sees the emulator's system calls: its own fail too, beside those that it makes for the guest"
-)
+EMULATED_CALLS = "the tracer sees the emulator: its own calls fail too, beside those that it makes for the guest"
 NO_CGROUP = "no memory cgroup can be made here: each process's data is limited (RLIMIT_DATA), nothing is shared"
 
 
@@ -57,11 +55,11 @@ class Subject:
 
 
 def subject(workload: WorkloadSpec, cell: Cell, path: Path, dist: Path) -> Subject:
-    """How `cell`, whose artifact is at `path`, runs here. Raises ToolMissing where an emulator is needed and missing."""
+    """How `cell`, whose artifact is at `path`, runs here. Raises ToolMissing without its emulator."""
     scanned = elf.scan_one(path)
     if not scanned.ok:
         raise errors.ScanFailed(f"{path}: cannot be read as an artifact", fix="build the cell again")
-    found = scanned.facts.elf
+    found = scanned.facts.elf if scanned.facts else None
     interp = "" if found is None else found.interp or ""
     interpreter = emulator(cell)
     prefix = _prefix(cell, interp) if interpreter else ()
@@ -207,9 +205,7 @@ def note(running: Subject, fault: FaultSpec | None, place: cgroup.Place | None) 
 def namespaces(fault: FaultSpec | None) -> tuple[str, ...]:
     """The command that makes the namespaces of a run and starts the guard in them."""
     own = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-    step = ("--time", f"--monotonic={fault.step}", f"--boottime={fault.step}") if _stepped(fault) else ()
+    step: tuple[str, ...] = ()
+    if fault is not None and fault.kind == "clock":
+        step = ("--time", f"--monotonic={fault.step}", f"--boottime={fault.step}")
     return ("unshare", *own, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", *step, "--")
-
-
-def _stepped(fault: FaultSpec | None) -> bool:
-    return fault is not None and fault.kind == "clock"
