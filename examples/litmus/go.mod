@@ -1,0 +1,3 @@
+module example.org/litmus
+
+go 1.26
