@@ -356,6 +356,8 @@ POOL = (
         shape="key=value:NoSchedule or key:NoExecute"),
     Key(name="weight", kind="integer", doc="Its share of a workload's replicas, relative to the other pools.",
         default=1),
+)  # fmt: skip
+
 FAULT_KINDS = (
     "memory", "cpu", "atomics", "syscall", "slow", "disk-full", "kill", "missing-child", "clock", "network",
 )  # fmt: skip

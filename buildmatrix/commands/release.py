@@ -11,6 +11,7 @@ from buildmatrix import errors, releasing, shipping
 from buildmatrix.commands import options
 from buildmatrix.matrix import Matrix
 from buildmatrix.release import gate
+from buildmatrix.report import progress as live
 from buildmatrix.report import terminal
 
 SUMMARY = "build, prove, sign and judge a release before it gets a tag; or judge one in a registry"
@@ -54,7 +55,7 @@ def _release(arguments: argparse.Namespace) -> int:
     selection = options.read(arguments)
     matrix = _signed_by(selection.matrix, arguments.key)
     specs = shipping.select(matrix, arguments.names)
-    with terminal.progress() as progress:
+    with live.progress() as progress:
         done = releasing.run(
             releasing.Work(
                 matrix=matrix,

@@ -195,7 +195,7 @@ def needs(facts: ElfFacts) -> str:
 
 
 def _pages(facts: ElfFacts) -> dict[int, str]:
-    found = {size: alignment.defect(facts, index, size) for index, size in enumerate(PAGE_SIZES)}
+    found = {size: alignment.defect(facts, index) for index, size in enumerate(PAGE_SIZES)}
     return {size: its for size, its in found.items() if its not in ("", alignment.EXPOSED)}
 
 
