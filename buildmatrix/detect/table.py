@@ -17,6 +17,9 @@ _V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
 X86_WORDS = {"v1": (), "v2": _V2, "v3": _V3, "v4": _V4}
 """Words of /proc/cpuinfo behind each x86-64 level (psABI; abm stands for LZCNT)."""
 
+ORIGIN = "%ORIGIN"
+"""The loader's $ORIGIN, as scripts write it: they hold no dollar sign that their shell does not mean."""
+
 _MULTIARCH = {"386": "i386-linux-gnu"}
 _ISA_1 = {2: "v2", 4: "v3", 8: "v4"}
 
@@ -100,7 +103,7 @@ def folders(elf: ElfFacts, row: Architecture) -> tuple[str, ...]:
 def _folders(elf: ElfFacts, row: Architecture) -> Iterator[str]:
     for path in (elf.runpath or elf.rpath or "").split(":"):
         if path and " " not in path:
-            yield path.replace("${ORIGIN}", "$ORIGIN")
+            yield path.replace("${ORIGIN}", ORIGIN).replace("$ORIGIN", ORIGIN)
     multiarch = _MULTIARCH.get(row.goarch, row.triple)
     yield from (f"/lib/{multiarch}", f"/usr/lib/{multiarch}", row.glibc_loader.rpartition("/")[0])
     yield from ("/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib")
