@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from buildmatrix.preflight.verdict import Stage
 from tests.preflight_objects import GLIBC, MUSL, MUSL_WORDS, Object, Roots, loader
 
+DEFAULT = "/lib/x86_64-linux-gnu"
 PROGRAM = Object(interp=GLIBC, needed=("libc.so.6",), wants={"puts": ("GLIBC_2.2.5", "libc.so.6")})
 
 
@@ -16,6 +19,16 @@ def program(**changes: object) -> bytes:
 
 
 LIBRARY = Object(soname="libx.so.1", defines={"x": ""}).build()
+
+
+def cache(rows: dict[str, str]) -> bytes:
+    """An ld.so.cache of x86-64 libraries: SONAME to path."""
+    texts = b"".join(f"{key}\0{value}\0".encode() for key, value in rows.items())
+    entries, at = b"", 48 + 24 * len(rows)
+    for key, value in rows.items():
+        entries += struct.pack("<iIIIQ", 0x0303, at, at + len(key) + 1, 0, 0)
+        at += len(key) + len(value) + 2
+    return b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xI12x", len(rows), len(texts), 2, 0) + entries + texts
 
 
 def test_program_with_its_libc_runs() -> None:
@@ -166,6 +179,17 @@ def test_musl_runs_the_code_of_a_foreign_library() -> None:
     foreign = Object(soname="libx.so.1", machine=183, defines={"x": ""}).build()
     verdict = musl_root().put("/prog", program(interp=MUSL)).put("/lib/libx.so.1", foreign).judge()
     assert (verdict.stage, verdict.cause, verdict.certain) == (Stage.RUNTIME_SIGNAL, "wrong-library-arch", False)
+
+
+def test_loader_started_by_hand_finds_a_bare_name_in_the_cache_alone() -> None:
+    """Neither LD_LIBRARY_PATH nor the default directories are searched for a program (seen on 2.31, 2.36, 2.41)."""
+    root = Roots().put(f"{DEFAULT}/prog", PROGRAM.build(), 0o644)
+    bare = root.judge(GLIBC, "--library-path", DEFAULT, "prog")
+    words = "prog: error while loading shared libraries: prog: cannot open shared object file"
+    assert (bare.cause, bare.exit, bare.message) == ("missing-file", 127, f"{words}: No such file or directory")
+    cached = root.put("/etc/ld.so.cache", cache({"prog": f"{DEFAULT}/prog"}), 0o644)
+    assert cached.judge(GLIBC, "prog").stage is Stage.OK
+    assert cached.judge(GLIBC, "other").message == words.replace("prog", "other")
 
 
 def test_loader_started_by_hand_needs_no_execute_permission() -> None:

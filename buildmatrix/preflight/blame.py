@@ -152,7 +152,7 @@ def fix_library(cause: str, name: str) -> str:
         "noexec-mount": "mount the library's directory without noexec",
         "page-size": f"link {name} again with -Wl,-z,max-page-size=65536, which fits every page size",
     }
-    return fixes.get(cause, f"install {name} again, from the package that it belongs to")
+    return fixes.get(cause, f"install {name or 'the file'} again, from the package that it belongs to")
 
 
 def undefined_cause(error: Undefined, closure: list[Loaded]) -> str:

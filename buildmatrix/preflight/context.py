@@ -82,14 +82,17 @@ class Libraries:
 
 @dataclass(slots=True, kw_only=True)
 class Start:
-    """A dynamic program at its loader's first instruction, and what is found out from there on."""
+    """A dynamic program at its loader's first instruction, and what is found out from there on.
+
+    `by_hand` is the path by which a loader that was started by hand opened the program.
+    """
 
     view: View
     host: Host
     process: Process
     env: Mapping[str, str]
     libraries: Libraries
-    by_hand: bool = False
+    by_hand: str = ""
     evidence: list[Evidence] = field(default_factory=list)
     depends: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -109,7 +112,7 @@ class Start:
 
     def main(self) -> DynamicObject:
         """The program as the kernel mapped it, and as its loader finds it. Raises Fault."""
-        return program_of(self.process.main, by_hand=self.by_hand)
+        return program_of(self.process.main, by_hand=bool(self.by_hand))
 
 
 def program_of(mapped: Mapped, *, by_hand: bool = False) -> DynamicObject:

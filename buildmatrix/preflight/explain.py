@@ -71,7 +71,7 @@ class Judge:
         follow_up = after_start(process, self.view, command.env.get("PATH"))
         if follow_up is not None and depth < MAX_DEPTH:
             inner = Command(path=follow_up.path, argv=follow_up.argv, env=command.env, held_open=command.held_open)
-            trail.adopt(self.judge(inner, depth + 1), process)
+            trail.adopt(self.judge(inner, depth + 1), follow_up.blamed)
 
     def _emulate(self, process: Emulated, command: Command, trail: Trail) -> tuple[Host, Process]:
         """The guest's side of an emulator that takes the file (qemu-user's own loader)."""

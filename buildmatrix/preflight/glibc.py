@@ -145,7 +145,7 @@ class GlibcStart:
             evidence,
             exit_status=127,
             message=message,
-            fix=blame.fix_library(error.cause, error.name),
+            fix=blame.fix_library(error.cause, error.name or error.place),
             depends=(error.depends,) if error.depends else (),
         )
 

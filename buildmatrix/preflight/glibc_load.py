@@ -35,7 +35,7 @@ class Loading:
         main = start.main()
         origin = dirname(start.process.executable.path) if start.view.proc else None
         if start.by_hand:  # no /proc/self/exe is asked: the loader opened the file, by this name
-            origin = dirname(_absolute(start, start.program))
+            origin = dirname(_absolute(start, start.by_hand))
         self.main = Loaded(main, "", set(), None, origin, None)
         self.rtld = self._rtld(interpreter, start.process.interpreter_name or "")
         self.loaded: list[Loaded] = [self.main, self.rtld]

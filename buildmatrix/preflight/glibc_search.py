@@ -215,10 +215,18 @@ class Search:
             hit = self._open_path(name, directories, rule)
             if hit is not None:
                 return hit
-        return self._defaults(name, who)
+        return self._defaults(name, bool(who.object.flags_1 & DF_1_NODEFLIB))
 
-    def _defaults(self, name: str, who: Loaded) -> Hit | None:
-        nodefaults = bool(who.object.flags_1 & DF_1_NODEFLIB)
+    def find_program(self, name: str) -> Hit | None:
+        """What a loader started by hand takes for a program's name without a slash.
+
+        It looks before it has set up any directories to search, LD_LIBRARY_PATH's included: only ld.so.cache
+        answers (elf/rtld.c; observed on 2.31, 2.36 and 2.41).
+        """
+        entry = self.cached(name)
+        return None if entry is None else self._try(entry.value, "ld.so.cache")
+
+    def _defaults(self, name: str, nodefaults: bool = False) -> Hit | None:
         entry = None if self.secure and self.preloads else self.cached(name)
         if entry is not None and not (nodefaults and entry.value.startswith(self.loader.directories)):
             hit = self._try(entry.value, "ld.so.cache")

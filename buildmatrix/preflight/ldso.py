@@ -12,6 +12,7 @@ from buildmatrix.preflight.context import Start, open_read, rtld_strerror
 from buildmatrix.preflight.elfload import Image, MapError, Mapped, Mapper
 from buildmatrix.preflight.glibc import GlibcStart
 from buildmatrix.preflight.glibc_open import LoadError, verify
+from buildmatrix.preflight.glibc_search import Search
 from buildmatrix.preflight.lazy import lazy_calls
 from buildmatrix.preflight.libc import Glibc, Loader
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop
@@ -27,6 +28,7 @@ VALUED = (
     "--glibc-hwcaps-mask",
 )
 PLAIN = ("--inhibit-cache",)
+FIXES = {"missing-file": "give the loader the program's path, with a slash in it"}
 
 
 def run_loader(start: Start, loader: Loader, depends: list[str]) -> None:
@@ -54,7 +56,7 @@ def run_loader(start: Start, loader: Loader, depends: list[str]) -> None:
 
 def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str]) -> None:
     try:
-        found = _open(start, arguments[0])
+        found, opened = _open(replace(start, env=env), loader, arguments[0])
         main = _map(start, loader, found, arguments[0])
     except LoadError as error:
         raise _failed(arguments[0], error) from error
@@ -67,17 +69,25 @@ def _run(start: Start, loader: Glibc, arguments: list[str], env: dict[str, str])
         executable=found,
         argv=tuple(arguments),
     )
-    started = GlibcStart(replace(start, process=process, env=env, by_hand=True), loader, own)
+    started = GlibcStart(replace(start, process=process, env=env, by_hand=opened), loader, own)
     started.run()
     lazy_calls(started)
 
 
-def _open(start: Start, name: str) -> Found:
+def _open(start: Start, loader: Glibc, name: str) -> tuple[Found, str]:
+    """The program, and the path that it is opened by. Raises LoadError."""
+    if "/" not in name:
+        search = Search(start, loader)
+        hit = search.find_program(name)
+        if hit is None:
+            text, why = "cannot open shared object file", "a name without a slash is looked up in ld.so.cache alone"
+            raise LoadError(name, text, errno=search.errno, cause="missing-file", place=name, why=why)
+        return hit.found, hit.path
     found = open_read(start.view, name)
     if isinstance(found, Failed):
         text = "cannot open shared object file"
         raise LoadError(name, text, errno=found.errno, cause="missing-file", place=found.at, why=found.why)
-    return found
+    return found, name
 
 
 def _map(start: Start, loader: Glibc, found: Found, name: str) -> Mapped:
@@ -109,5 +119,5 @@ def _failed(program: str, error: LoadError) -> Stop:
         Evidence(place=error.place, offset=error.offset, text=error.why or error.text),
         exit_status=127,
         message=f"{program}: error while loading shared libraries: {error.name}: {error.text}{number}",
-        fix="give the loader a program of its own architecture",
+        fix=FIXES.get(error.cause, "give the loader a program of its own architecture"),
     )

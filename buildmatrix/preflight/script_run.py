@@ -23,10 +23,11 @@ CANNOT_OPEN = {"dash": 2, "sh": 2, "busybox": 2, "ash": 2, "bash": 126, "python3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Next:
-    """The command that env goes on to execute."""
+    """The command that env goes on to execute; `blamed` is how env begins to say that it cannot."""
 
     path: str
     argv: tuple[str, ...]
+    blamed: str
 
 
 def after_start(process: Process, view: View, path_variable: str | None) -> Next | None:
@@ -75,7 +76,7 @@ def _env(process: Process, view: View, path_variable: str | None, program: str) 
     name = words[0]
     found = find_program(view, name, path_variable)
     if isinstance(found, str):
-        return Next(path=found, argv=(*words, *rest))
+        return Next(path=found, argv=(*words, *rest), blamed=_blamed(process, name, program))
     raise _not_found(process, name, found, program)
 
 
@@ -89,16 +90,22 @@ def _not_found(process: Process, name: str, errno: Failed, program: str) -> Stop
         cause, fix = "bad-shebang", "convert the script's line ends (dos2unix)"
     elif status == 126:
         cause, fix = "no-exec-permission", f"chmod +x {errno.at}"
-    shown = name.replace("\r", "'$'\\r") if name.endswith("\r") else name + "'"
-    message = f"{process.argv[0]}: '{shown}: {reason}" if program == "env" else f"env: can't execute '{name}': {reason}"
     return Stop(
         Stage.RUNTIME_EXIT,
         cause,
         Evidence(place=process.scripts[-1], offset=2, text=f"env looks for {name!r} along PATH: {errno.why}"),
         exit_status=status,
-        message=message,
+        message=_blamed(process, name, program) + reason,
         fix=fix,
     )
+
+
+def _blamed(process: Process, name: str, program: str) -> str:
+    """How env begins to say that it cannot execute a program: coreutils' in quotes that a shell can read."""
+    if program != "env":
+        return f"env: can't execute '{name}': "
+    shown = name.replace("\r", "'$'\\r") if name.endswith("\r") else name + "'"
+    return f"{process.argv[0]}: '{shown}: "
 
 
 def find_program(view: View, name: str, path_variable: str | None) -> str | Failed:

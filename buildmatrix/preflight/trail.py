@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from buildmatrix import arch
 from buildmatrix.host import Handler, Host
-from buildmatrix.preflight.openexec import Process
+from buildmatrix.preflight.context import STRERROR
 from buildmatrix.preflight.rootfs import Unreadable
 from buildmatrix.preflight.verdict import Evidence, Stage, Stop, Verdict
 
@@ -41,8 +41,8 @@ class Trail:
             emulated=self.emulated,
         )
 
-    def adopt(self, inner: Verdict, process: Process) -> None:
-        """The verdict on what env executes, as env reports it."""
+    def adopt(self, inner: Verdict, blamed: str) -> None:
+        """The verdict on what env executes, as env reports it; `blamed` is how it begins to."""
         self.evidence.extend(inner.evidence)
         self.depends.extend(inner.depends)
         self.warnings.extend(inner.warnings)
@@ -50,13 +50,14 @@ class Trail:
             self.cause = inner.cause
             return
         if inner.stage is Stage.EXECVE and inner.errno is not None:
-            status = 127 if inner.errno == "ENOENT" else 126
+            to_shell = inner.errno == "ENOEXEC"  # execvp then has /bin/sh read the file
             raise Stop(
                 Stage.RUNTIME_EXIT,
                 inner.cause,
-                exit_status=status,
+                exit_status=127 if inner.errno == "ENOENT" else 126,
                 fix=inner.fix,
-                message=f"{process.argv[0]}: '{inner.path}': ",
+                message=None if to_shell else blamed + STRERROR.get(inner.errno, inner.errno),
+                depends=(f"what /bin/sh makes of {inner.path}, which env hands to it",) if to_shell else (),
             )
         raise Stop(
             inner.stage,
