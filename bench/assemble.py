@@ -44,10 +44,16 @@ def job(root: Path) -> build.Job:
 def engine(made: build.Job) -> None:
     """Resolve the base, write layers, documents and index; nothing is proven."""
     layout = Layout(layout_path(made.dist, made.spec.name))
+    made.dist.state("").mkdir(parents=True, exist_ok=True)
     with build._Base(made) as base:
         inputs = build._inputs(made, base, None)
         assembly = direct.Assembly(
-            inputs=inputs, base=base, layout=layout, workers=made.workers, check=made.check, anew=True
+            inputs=inputs,
+            base=base,
+            layout=layout,
+            workers=made.workers,
+            check=made.check,
+            memory=made.dist.state(f"image-{made.spec.name}", "layers"),
         )
         direct.publish(layout, direct.assemble(assembly))
 

@@ -13,8 +13,10 @@ import pytest
 
 from buildmatrix.artifact import Status
 from buildmatrix.errors import MatrixError
+from buildmatrix.images import layer as image_layer
 from buildmatrix.images import record
 from buildmatrix.oci import graph
+from buildmatrix.oci.content import Descriptor
 from buildmatrix.oci.layout import Layout
 from buildmatrix.oci.platform import parse
 from tests import factory, image_lab
@@ -225,6 +227,65 @@ def test_a_base_that_is_not_there_is_told(lab: Lab, where: str) -> None:
     lab.image = {"base": where}
     outcome = lab.build()
     assert outcome.failed and "got no OCI layout inside the project" in outcome.reason
+
+
+# Layers that are taken where they lie
+
+
+@pytest.fixture
+def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was compressed: the last path of each layer."""
+    seen: list[str] = []
+    write = image_layer.write
+
+    def written(entries: Any, *words: Any, **options: Any) -> Any:
+        seen.append(list(entries)[-1].path)
+        return write(entries, *words, **options)
+
+    monkeypatch.setattr(image_layer, "write", written)
+    return seen
+
+
+def test_a_layer_of_the_same_files_is_not_compressed_again(lab: Lab, compressed: list[str]) -> None:
+    assert not lab.build().failed
+    first = {one.digest for entry in entries_of_index(lab) for one in lab.layout.manifest(entry).manifest().layers}
+    compressed.clear()
+    lab.image = {"env": {"A": "1"}}
+    outcome = lab.build()
+    assert outcome.status is Status.DONE and compressed == []
+    again = {one.digest for entry in entries_of_index(lab) for one in lab.layout.manifest(entry).manifest().layers}
+    assert again == first
+    lab.files["arm64"] = "pie-glibc-arm64"
+    lab.build()
+    assert compressed == ["/usr/local/bin/app"], "the other one alone"
+
+
+@pytest.mark.parametrize("damage", ["blob", "memory", "garbage", "time", "force"])
+def test_what_is_remembered_is_held_to_its_bytes(lab: Lab, compressed: list[str], damage: str) -> None:
+    assert not lab.build().failed
+    first = lab.layout.index().manifests[0].digest
+    memory = lab.dist.state("image-app", "layers")
+    lab.image = {"env": {"A": "1"}}
+    if damage == "blob":
+        for entry in entries_of_index(lab):
+            path = lab.layout.blob_path(lab.layout.manifest(entry).manifest().layers[-1].digest)
+            path.write_bytes(bytes(path.stat().st_size))
+    elif damage == "memory":
+        rows = json.loads(memory.read_bytes())
+        memory.write_text(json.dumps({key: [row[0], row[1], f"sha256:{'0' * 64}"] for key, row in rows.items()}))
+    elif damage == "garbage":
+        memory.write_bytes(b"[1")
+    compressed.clear()
+    outcome = lab.build(force=damage == "force", created=image_lab.CREATED + (damage == "time"))
+    assert outcome.status is Status.DONE, outcome.findings
+    assert "/usr/local/bin/app" in compressed
+    lab.image = {}
+    assert not lab.build().failed
+    assert lab.layout.index().manifests[0].digest == first
+
+
+def entries_of_index(lab: Lab) -> tuple[Descriptor, ...]:
+    return lab.layout.manifest(lab.layout.index().manifests[0]).manifest().manifests
 
 
 # The matrix

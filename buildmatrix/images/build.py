@@ -92,19 +92,20 @@ def _through(job: Job, stage: Stage) -> Outcome:
         if top is not None:
             stage("proving")
             proven, findings = proof.prove(replace(whole, hashes=()) if described else whole, layout, top)
-            built = any(item.rule == "BM853" for item in findings)  # damaged since: it is made again
+            built = _damaged(findings)  # since it was made: it is made again
         if built or top is None:
-            stage("assembling")
             assembly = direct.Assembly(
-                inputs=inputs, base=base, layout=layout, workers=job.workers, check=job.check, anew=True
+                inputs=inputs,
+                base=base,
+                layout=layout,
+                workers=job.workers,
+                check=job.check,
+                anew=job.force or top is not None,  # one that was damaged takes nothing from where it lies
+                memory=job.dist.state(f"image-{job.spec.name}", "layers"),
             )
-            top, more = _assemble(job, assembly, recipe, stage)
-            said += more
+            top, proven, findings = _proven(job, assembly, recipe, whole, stage)
             if top is None:
-                return _outcome(job, None, (), said, built=True)
-            # Beyond here no byte of the image changes.
-            stage("proving")
-            proven, findings = proof.prove(whole, layout, top)
+                return _outcome(job, None, (), (*said, *findings), built=True)
     # Beyond here the image's manifests, its bytes and the plan agree, or it is not published.
     if described and not built:
         return _outcome(job, top, proven, (*said, *findings), built=False)
@@ -116,6 +117,29 @@ def _through(job: Job, stage: Stage) -> Outcome:
         documents = attested.write(job.dist, job.spec, made)
         record.write(job.dist, _record(basis, digest, top, proven, documents, complete=not unsaid))
     return outcome
+
+
+def _damaged(findings: tuple[Finding, ...]) -> bool:
+    return any(item.rule == "BM853" for item in findings)
+
+
+def _proven(
+    job: Job, assembly: direct.Assembly, recipe: Recipe | None, plan: proof.Plan, stage: Stage
+) -> tuple[Descriptor | None, tuple[proof.Proven, ...], tuple[Finding, ...]]:
+    """The image, assembled and proven; no descriptor where the findings say why there is none.
+
+    A layer that was remembered wrongly fails the proof: then everything is written again.
+    """
+    stage("assembling")
+    top, said = _assemble(job, assembly, recipe, stage)
+    if top is None:
+        return None, (), said
+    # Beyond here no byte of the image changes.
+    stage("proving")
+    proven, findings = proof.prove(plan, assembly.layout, top)
+    if _damaged(findings) and recipe is None and not assembly.anew:
+        return _proven(job, replace(assembly, anew=True), recipe, plan, stage)
+    return top, proven, (*said, *findings)
 
 
 def _described(job: Job) -> bool:

@@ -113,6 +113,12 @@ class Inputs:
                 fix="use a complete Go toolchain, or import time/tzdata in the program and set zoneinfo = false",
             ) from error
 
+    def layer_key(self, entries: list[Entry]) -> str:
+        """SHA-256 in hexadecimal over everything that decides a layer's bytes."""
+        rows = [(entry.path, entry.mode, entry.link, entry.directory, _digest_of(entry)) for entry in entries]
+        value = [_FORMAT, zlib.ZLIB_RUNTIME_VERSION, layer.LEVEL, self.identity.created, rows]
+        return hashlib.sha256(canonical(value)).hexdigest()
+
     def digest(self) -> str:
         """SHA-256 in hexadecimal over everything that decides the image's bytes."""
         plain = {item.name: getattr(self.spec, item.name) for item in fields(self.spec)}
