@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildmatrix.kube import placement
@@ -107,17 +107,20 @@ TERMS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(TERMS, TERMS)
 def test_more_terms_never_take_away(some: list[Any], more: list[Any]) -> None:
     assert placement.architectures(affinity(*some)) <= placement.architectures(affinity(*some, *more))
 
 
+@settings(deadline=None)
 @given(TERMS, st.sampled_from(["amd64", "arm64", "x"]))
 def test_a_selector_never_adds(terms: list[Any], name: str) -> None:
     bound = placement.architectures({"nodeSelector": {ARCH: name}, **affinity(*terms)})
     assert bound == placement.architectures(affinity(*terms)) & {name}
 
 
+@settings(deadline=None)
 @given(TERMS)
 def test_an_unknown_architecture_is_let_in_only_with_all_that_no_value_names(terms: list[Any]) -> None:
     allowed = placement.architectures(affinity(*terms))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildmatrix import cli
@@ -131,6 +131,7 @@ def test_a_second_release_replaces_the_pools_deployments() -> None:
     assert difference == []
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 99))
 def test_shares_add_up(replicas: int, weights: list[int], percent: int) -> None:
     pools = tuple(pool(f"p{number}", "amd64", weight=weight) for number, weight in enumerate(weights))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from buildmatrix import codes as all_codes
-from buildmatrix.errors import UsageError
+from buildmatrix.errors import ManifestInvalid, UsageError
 from buildmatrix.kube import objects, rules, yamlread
 from buildmatrix.kube.schemas import Schemas, newest
 from tests import kube_lab
@@ -283,6 +283,49 @@ def test_custom_kinds_are_held_to_their_crd() -> None:
     ):  # fmt: skip
         found = schema_findings(head + wrong, CRD)
         assert any(rule == "BM922" and words in what for rule, what in found), (wrong, found)
+
+
+def test_a_crd_cannot_loosen_a_built_in_kind() -> None:
+    head, _, _ = CRD.partition("        openAPIV3Schema:")
+    head = head.replace("group: example.org", "group: GROUP").replace("kind: App,", "kind: Deployment,")
+    loose = head + "        openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}\n"
+    value = deployment()
+    value["spec"]["template"]["spec"]["nodeSelecter"] = {}
+    found = schema_findings(kube_lab.text(value), loose.replace("GROUP", "apps"))
+    assert [rule for rule, _ in found] == ["BM922"]
+    value["apiVersion"] = "example.org/v1"
+    assert schema_findings(kube_lab.text(value), loose.replace("GROUP", "example.org")) == []
+
+
+def test_patterns_of_go_that_python_lacks_are_left_out() -> None:
+    odd = CRD.replace("note: {type: string", r"note: {type: string, pattern: '^\pL+\z'").replace("'1", "1")
+    head = "apiVersion: example.org/v1\nkind: App\nmetadata: {name: a}\n"
+    assert schema_findings(head + "spec: {note: x}", odd) == []
+    assert [rule for rule, _ in schema_findings(head + "spec: {note: 1}", odd)] == ["BM922"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("type: object\n          required: [spec]", "type: strange\n          required: [spec]"),
+        ("required: [spec]", "required: spec"),
+        ("properties:\n            spec:", "properties: [a]\n          x:\n            spec:"),
+        ("group: example.org", "group: {a: b}"),
+        ("- name: v1", "- name: [v1]"),
+    ],
+)
+def test_a_damaged_crd_is_a_finding_and_no_crash(change: tuple[str, str]) -> None:
+    assert change[0] in CRD
+    schemas = Schemas()
+    told: list[str] = []
+    for document in yamlread.documents(CRD.replace(*change), "crd"):
+        for item in objects.items(document, "crd"):
+            told += [finding.rule for finding in schemas.check(item)]
+            try:
+                schemas.declare(item)
+            except ManifestInvalid as error:
+                told.append(error.code)
+    assert told and set(told) <= {"BM920", "BM922"}
 
 
 def test_a_custom_group_does_not_pass_for_a_built_in_one() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildmatrix.errors import FixRefused, ManifestInvalid
@@ -128,6 +128,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=8), VALUES, min_size=1, max_size=4))
 def test_what_is_written_reads_back_the_same(value: dict[str, Any]) -> None:
     text = yamlwrite.stream([value], head=["a comment"])

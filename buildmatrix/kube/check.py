@@ -50,11 +50,21 @@ def check(job: Job, sources: tuple[Source, ...]) -> tuple[Checked, ...]:
     """One result for each source, in their order. Raises ToolMissing where a program is not there at all."""
     rendered = [(source, *_render(job.renderer, source)) for source in sources]
     schemas = Schemas(job.kubernetes, job.crds)
-    for _, items, _ in rendered:
-        for item in items:
-            schemas.declare(item)
-    found = [_checked(job, schemas, *each) for each in rendered]
+    declared = [tuple(_declared(schemas, items)) for _, items, _ in rendered]
+    found = [
+        _checked(job, schemas, source, items, (*told, *more))
+        for (source, items, told), more in zip(rendered, declared, strict=True)
+    ]
     return tuple(_unused(found))
+
+
+def _declared(schemas: Schemas, items: tuple[Item, ...]) -> Iterator[Finding]:
+    """Learn the custom kinds among objects; what is wrong with their schemas."""
+    for item in items:
+        try:
+            schemas.declare(item)
+        except ManifestInvalid as error:
+            yield Finding(rule=error.code, cell=item.label, what=error.what, why=error.why, fix=error.fix)
 
 
 def _render(renderer: Renderer, source: Source) -> tuple[tuple[Item, ...], tuple[Finding, ...]]:

@@ -7,6 +7,7 @@ The strict schemas refuse members that no API has: the API server drops those in
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -66,22 +67,22 @@ class Schemas:
         if item.kind != "CustomResourceDefinition":
             return
         group, kind = at(item.value, ("spec", "group")), at(item.value, ("spec", "names", "kind"))
-        for version in at(item.value, ("spec", "versions")) or ():
-            schema = at(version, ("schema", "openAPIV3Schema"))
-            if isinstance(schema, dict) and isinstance(version.get("name"), str):
-                self._custom[group, version["name"], kind] = _validator(_structural(schema, top=True))
+        versions = at(item.value, ("spec", "versions"))
+        for version in versions if isinstance(versions, list) else ():
+            schema, name = at(version, ("schema", "openAPIV3Schema")), at(version, ("name",))
+            if isinstance(schema, dict) and all(isinstance(word, str) for word in (group, kind, name)):
+                self._custom[group, name, kind] = _validator(_structural(schema, top=True), name=item.label)
 
     def check(self, item: Item) -> Iterator[Finding]:
         """What is wrong with an object: its worst few problems, each with its place."""
         group, _, version = item.api_version.rpartition("/")
         key = (group, version, item.kind)
-        validator = self._custom.get(key)
+        # Kubernetes' own kinds first: a CRD of the same name must not loosen them.
+        name = self._kinds.get(key)
+        validator = self._custom.get(key) if name is None else _builtin(self.version, name)
         if validator is None:
-            name = self._kinds.get(key)
-            if name is None:
-                yield self._unknown(item, group)
-                return
-            validator = self._builtin(name)
+            yield self._unknown(item, group)
+            return
         found = sorted(validator.iter_errors(item.value), key=lambda error: list(map(str, error.absolute_path)))
         for error in found[:_MOST]:
             yield _told(item, error)
@@ -89,9 +90,6 @@ class Schemas:
             yield Finding(
                 rule="BM922", cell=item.label, what=f"and {len(found) - _MOST} more", fix="correct the others"
             )
-
-    def _builtin(self, name: str) -> Any:
-        return _builtin(self.version, name)
 
     def _unknown(self, item: Item, group: str) -> Finding:
         what = f"{item.api_version or 'no apiVersion'} {item.kind or 'no kind'}"
@@ -133,7 +131,7 @@ def _builtin(version: str, name: str) -> Any:
     return _validator({"$ref": f"{document['$id']}#/$defs/{name}"}, registry)
 
 
-def _validator(schema: Mapping[str, Any], registry: Any = None) -> Any:
+def _validator(schema: Mapping[str, Any], registry: Any = None, name: str = "") -> Any:
     from jsonschema import Draft202012Validator
 
     if registry is None:
@@ -141,7 +139,7 @@ def _validator(schema: Mapping[str, Any], registry: Any = None) -> Any:
             Draft202012Validator.check_schema(schema)
         except Exception as error:
             raise ManifestInvalid(
-                "a CustomResourceDefinition has a schema that is none", why=str(error)[:500], fix="correct it"
+                f"{name}: got a schema that is none, expected a structural one", why=str(error)[:500], fix="correct it"
             ) from error
         return Draft202012Validator(schema)
     return Draft202012Validator(schema, registry=registry)
@@ -152,12 +150,15 @@ def _structural(schema: Any, *, top: bool = False) -> Any:
     if not isinstance(schema, dict):
         return schema
     made = {key: value for key, value in schema.items() if key in _KEYWORDS}
+    if "pattern" in made and not _compiles(made["pattern"]):
+        del made["pattern"]
     if schema.get("x-kubernetes-int-or-string"):
         return {
             **{key: made[key] for key in ("pattern", "anyOf", "enum") if key in made},
             "type": ["integer", "string"],
         }
-    properties = {name: _structural(inner) for name, inner in (schema.get("properties") or {}).items()}
+    given = schema.get("properties")
+    properties = {name: _structural(inner) for name, inner in given.items()} if isinstance(given, dict) else {}
     if top or schema.get("x-kubernetes-embedded-resource"):
         properties |= {name: properties.get(name, {}) for name in ("apiVersion", "kind", "metadata")}
         properties["metadata"] = {"type": "object"}
@@ -171,6 +172,15 @@ def _structural(schema: Any, *, top: bool = False) -> Any:
     if schema.get("nullable") and isinstance(made.get("type"), str):
         made["type"] = [made["type"], "null"]
     return made
+
+
+def _compiles(pattern: object) -> bool:
+    """Whether Python knows a pattern: Go's syntax has more, such as ``\\z`` and ``\\pL``."""
+    try:
+        re.compile(str(pattern))
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 _KEYWORDS = frozenset((
