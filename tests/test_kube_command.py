@@ -22,7 +22,8 @@ from buildmatrix.process import SubprocessRunner
 from buildmatrix.signing.imagesign import sign_image
 from buildmatrix.signing.registry import Subject
 from buildmatrix.signing.remote import Remote
-from tests import factory, kube_lab
+from tests import factory, kube_lab, oci_images
+from tests.image_lab import elf
 from tests.kube_lab import REPOSITORY, deployment, pod
 from tests.registry_server import RegistryServer
 
@@ -163,6 +164,19 @@ def test_an_index_that_lacks_an_architecture(here: Path, tmp_path: Path, capsys:
     (here / "a.yaml").write_text(kube_lab.text(deployment(pod(f"{REPOSITORY}@{digest}"))))
     assert helm_check("a.yaml", "--image", f"{REPOSITORY}={folder}") == EXIT_FINDINGS
     assert "BM924" in capsys.readouterr().out
+
+
+def test_an_index_of_a_higher_level_only_is_warned_of(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Layout(tmp_path / "levels").create()
+    entries = [oci_images.image(made, name, files={"app": elf("static-amd64")}) for name in ("linux/amd64/v3",)]
+    entries.append(oci_images.image(made, "linux/arm64/v8", files={"app": elf("static-arm64")}))
+    digest = oci_images.index(made, entries, tag="v1").digest
+    (here / "a.yaml").write_text(kube_lab.text(deployment(pod(f"{REPOSITORY}@{digest}"))))
+    assert helm_check("a.yaml", "--image", f"{REPOSITORY}={made.path}") == EXIT_OK
+    out = capsys.readouterr().out
+    assert "amd64: got only linux/amd64/v3" in out and "arm64: got" not in out
 
 
 @pytest.mark.parametrize(

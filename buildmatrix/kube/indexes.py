@@ -112,6 +112,7 @@ class Reader:
                 wanted, "its layers were not read: what its programs are for is hearsay",
                 fix="leave --skip-layers out", severity=Severity.WARNING,
             ))  # fmt: skip
+        findings += _levels(wanted, tuple(named.values()))
         found = Index(
             repository=wanted.repository,
             digest=top.digest,
@@ -162,6 +163,20 @@ def _only(layout: Layout) -> str:
             f"{layout.path}: got {len(own)} images, expected one", fix="name the tag or digest: REPOSITORY=LAYOUT:TAG"
         )
     return next(iter(own))
+
+
+def _levels(wanted: Wanted, named: tuple[platforms.Platform, ...]) -> Iterator[Finding]:
+    """A node's label says its architecture and not its level: an index without the lowest one promises too much."""
+    for name in dict.fromkeys(one.architecture for one in named if one.os == "linux"):
+        variants = [one.variant for one in named if (one.os, one.architecture) == ("linux", name)]
+        if name in ("amd64", "arm64") and "" not in variants:
+            yield _untrusted(
+                wanted,
+                f"{name}: got only linux/{name}/{' and /'.join(variants)}, expected linux/{name} too",
+                why="kubernetes.io/arch does not say a CPU's level: an older node is given the pod all the same",
+                fix="build the lowest level as well, or make sure that every node of the cluster has this one",
+                severity=Severity.WARNING,
+            )
 
 
 def _machines(wanted: Wanted, source: Source, digest: str, named: platforms.Platform) -> Iterator[Finding]:

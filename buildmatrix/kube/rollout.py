@@ -162,7 +162,11 @@ def _swap(made: Path, folder: Path) -> None:
     if folder.exists():
         old = made.with_name(f"{made.name}-old")
         folder.replace(old)
-        made.replace(folder)
+        try:
+            made.replace(folder)
+        except OSError:
+            old.replace(folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(made, folder)  # noqa: PTH105  (a folder onto nothing)
