@@ -3,175 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from pathlib import Path
 
-from buildmatrix import errors
-from buildmatrix.commands import options
-from buildmatrix.dist import Dist
-from buildmatrix.errors import NothingSelected, UsageError
-from buildmatrix.faults import campaign, chaosmesh, chaosresults, running, sink, table
-from buildmatrix.faults.campaign import Campaign, Measured
-from buildmatrix.finding import Finding, Severity
-from buildmatrix.matrix import Cell, Matrix
-from buildmatrix.process import SubprocessRunner
+from buildmatrix.commands import _campaigns
+from buildmatrix.errors import UsageError
 
 SUMMARY = "run workloads under injected faults, and measure what fails and recovers"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument(
-        "action",
-        choices=("run", "export", "import"),
-        help="run the campaigns here; export the faults for a cluster; import what came of them there",
-    )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="for import: status of chaos objects as JSON")
-    options.add_matrix(parser)
-    options.add_selection(parser)
-    parser.add_argument("-f", "--fault", action="append", default=[], metavar="NAME", help="only this; may be repeated")
-    parser.add_argument("--runs", type=int, default=0, metavar="N", help="how often, whatever the faults say")
-    parser.add_argument("--rows", metavar="FILE", help="where the rows go (.buildmatrix/faults/, one file a campaign)")
-    group = parser.add_argument_group("clusters")
-    group.add_argument("--chaos-mesh", action="store_true", help="for export: as objects of Chaos Mesh")
-    group.add_argument("--output", metavar="DIR", help="for export: the folder of the manifests")
-    group.add_argument("--measurements", metavar="FILE", help="for import: probes as JSON lines")
+    """Subcommands and their options."""
+    below = parser.add_subparsers(prog="buildmatrix faults", dest="action", metavar="ACTION", required=True)
+    _campaigns.add_run(below.add_parser("run", help="inject the faults of matrix.toml here, and measure"))
+    _campaigns.add_export(below.add_parser("export", help="the faults of matrix.toml for a cluster"))
+    load = below.add_parser("import", help="what came of them in a cluster, as rows")
+    load.add_argument("files", nargs="+", metavar="FILE", help="status of chaos objects (kubectl get … -o json)")
+    _campaigns.add_import(load)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the action says; returns the exit status."""
-    actions = {"run": _run, "export": _export, "import": _import}
-    if arguments.action != "import" and arguments.files:
-        raise UsageError(f"got {arguments.files[0]}, expected no file: only import reads some")
-    if arguments.runs < 0:
-        raise UsageError(f"--runs: got {arguments.runs}, expected a positive number")
-    return actions[arguments.action](arguments)
-
-
-def _campaigns(selection: options.Selection, arguments: argparse.Namespace) -> list[Campaign]:
-    """One campaign for each workload and selected cell."""
-    found = []
-    for workload in selection.matrix.workloads:
-        faults = tuple(
-            fault
-            for fault in selection.matrix.faults
-            if workload.name in fault.workloads and (not arguments.fault or fault.name in arguments.fault)
-        )
-        for cell in selection.cells if faults else ():
-            if cell.id in workload.cells:
-                path, release = _artifact(selection, cell)
-                subject = running.subject(workload, cell, path, selection.dist)
-                found.append(
-                    Campaign(workload=workload, subject=subject, faults=faults, release=release, runs=arguments.runs)
-                )
-    if not found:
-        raise NothingSelected(
-            "no campaign: got no workload with a fault among the selected cells, expected one",
-            fix="name targets and faults of matrix.toml, or add [workloads.NAME] and [faults.NAME]",
-        )
-    return found
-
-
-def _artifact(selection: options.Selection, cell: Cell) -> tuple[Path, str]:
-    """The cell's artifact, held to its record, and the release that it is of."""
-    dist = Dist(selection.dist)
-    record = dist.read_record(cell.id)
-    path = dist.folder(cell.id) / cell.file_name
-    if record is None or not path.is_file():
-        raise UsageError(f"{path}: is not there", fix=f"build it: buildmatrix build --target {cell.target.name}")
-    if running.digest(path) != record.artifact.sha256:
-        raise UsageError(
-            f"{path}: got other bytes than its record says, expected {record.artifact.sha256}",
-            fix="build it again: rows must be about an artifact that is known",
-        )
-    return path, record.inputs.version
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    selection = options.read(arguments)
-    _check_faults(selection.matrix, arguments.fault)
-    runner, status = SubprocessRunner(), errors.EXIT_OK
-    for item in _campaigns(selection, arguments):
-        measured = campaign.run(item, runner, os.environ, _told(item))
-        _keep(selection.matrix.root, arguments, measured)
-        sys.stdout.write(table.text(measured.rows))
-        status = max(status, _report(measured.findings))
-        sys.stdout.flush()
+    """Run the action; returns the exit status."""
+    status = _campaigns.run(arguments)
+    if status is None:
+        wanted = "--chaos-mesh" if arguments.action == "export" else "--measurements FILE"
+        raise UsageError(f"faults {arguments.action}: got no {wanted}, expected it", fix="docs/faults.md shows both")
     return status
-
-
-def _check_faults(parsed: Matrix, names: list[str]) -> None:
-    known = [fault.name for fault in parsed.faults]
-    for name in names:
-        if name not in known:
-            raise UsageError(f"--fault: got {name!r}, expected one of {', '.join(known) or '[faults]'}")
-
-
-def _told(item: Campaign) -> campaign.Told:
-    """Progress on a terminal, nothing in a log."""
-
-    def told(name: str, number: int, count: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if number == count else ""
-            sys.stderr.write(f"\r\x1b[K{item.subject.cell.id} {item.workload.name}: {number}/{count} {name}{end}")
-            sys.stderr.flush()
-
-    return told
-
-
-def _keep(root: Path, arguments: argparse.Namespace, measured: Measured) -> None:
-    """One file a campaign; with --rows one file of all campaigns of the run."""
-    if not measured.rows:
-        return
-    if arguments.rows is None:
-        sink.keep(measured.rows, sink.path_of(root, measured.rows[0]))
-        return
-    path = Path(arguments.rows).absolute()
-    kept: list[Path] = getattr(arguments, "kept", [])
-    before = sink.read([path]) if path in kept else ()
-    sink.keep((*before, *measured.rows), path)
-    arguments.kept = [path]
-
-
-def _report(findings: tuple[Finding, ...]) -> int:
-    for finding in findings:
-        print("\n".join(finding.lines()))
-    return errors.EXIT_FINDINGS if any(item.severity is Severity.ERROR for item in findings) else errors.EXIT_OK
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    if not arguments.chaos_mesh:
-        raise UsageError("export: got no form, expected --chaos-mesh")
-    selection = options.read(arguments)
-    _check_faults(selection.matrix, arguments.fault)
-    wanted = {cell for workload in selection.matrix.workloads for cell in workload.cells}
-    artifacts = {cell.id: _described(selection, cell) for cell in selection.cells if cell.id in wanted}
-    exported = chaosmesh.export(selection.matrix, artifacts, tuple(arguments.fault))
-    folder = Path(arguments.output or "chaos").absolute()
-    for name, manifest in exported.manifests:
-        Dist(folder).write(folder / name, chaosmesh.encode(manifest))
-        print(folder / name)
-    return max(_report(exported.findings), errors.EXIT_OK if exported.manifests else errors.EXIT_MISSING)
-
-
-def _described(selection: options.Selection, cell: Cell) -> chaosmesh.Artifact:
-    path, release = _artifact(selection, cell)
-    return chaosmesh.Artifact(
-        cell=cell.id, goarch=cell.target.goarch, digest=f"sha256:{running.digest(path)}", release=release
-    )
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    if not arguments.files or not arguments.measurements:
-        raise UsageError(
-            "import: got no files or no measurements, expected both",
-            fix="kubectl get stresschaos,podchaos,iochaos,networkchaos -o json > status.json, then "
-            "buildmatrix faults import status.json --measurements probes.jsonl",
-        )
-    measured = chaosresults.rows([Path(name) for name in arguments.files], Path(arguments.measurements))
-    if measured.rows:
-        path = Path(arguments.rows or "rows.json").absolute()
-        sink.keep(measured.rows, path)
-    sys.stdout.write(table.text(measured.rows))
-    return _report(measured.findings)

@@ -16,7 +16,6 @@ struct instance {
 
 static struct instance instances[LITMUS_BATCH];
 static atomic_int ready, counter;
-static int rounds;
 
 typedef void thread_body(struct instance *);
 
@@ -81,7 +80,7 @@ static void *swap(void *unused)
 {
 	(void)unused;
 	meet();
-	for (int n = 0; n < rounds; n++) {
+	for (int n = 0; n < LITMUS_BATCH / 2; n++) {
 		int old = atomic_load_explicit(&counter, RELAXED);
 		while (!atomic_compare_exchange_weak_explicit(&counter, &old, old + 1, RELAXED, RELAXED))
 			;
@@ -94,7 +93,7 @@ static void *torn(void *unused)
 {
 	(void)unused;
 	meet();
-	for (int n = 0; n < rounds; n++)
+	for (int n = 0; n < LITMUS_BATCH / 2; n++)
 		atomic_store_explicit(&counter, atomic_load_explicit(&counter, RELAXED) + 1, RELAXED);
 	return NULL;
 }
@@ -115,14 +114,16 @@ static int race(void *(*first)(void *), void *one, void *(*second)(void *), void
 	return error;
 }
 
+/* Many short races rather than a long one, in which the threads would take turns on a busy machine. */
 static struct litmus_result count(int ordered, int iterations)
 {
 	struct litmus_result r = {.test = "CAS", .order = ordered ? "compare-and-swap" : "load-store", .must_not = ordered};
-	rounds = iterations / 2;
-	atomic_store(&counter, 0);
-	r.error = race(ordered ? swap : torn, NULL, ordered ? swap : torn, NULL);
-	r.iterations = 2 * rounds;
-	r.forbidden = r.iterations - atomic_load(&counter);
+	void *(*thread)(void *) = ordered ? swap : torn;
+	for (; r.iterations < iterations / LITMUS_BATCH * LITMUS_BATCH && !r.error; r.iterations += LITMUS_BATCH) {
+		atomic_store(&counter, 0);
+		r.error = race(thread, NULL, thread, NULL);
+		r.forbidden += LITMUS_BATCH - atomic_load(&counter);
+	}
 	return r;
 }
 
