@@ -19,11 +19,8 @@ from buildmatrix import cli, errors, matrix
 def register(path: str | Path = matrix.FILE_NAME) -> None:
     """Register build-TARGET, verify-TARGET, build-all, verify-all, plan, doctor and repro.
 
-    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, image-all and release.
-
-    Where it has deploy.charts, helm.
-    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, and image-all; where it has faults,
-    faults-TARGET for each target that they concern.
+    Where the matrix has images, image-NAME, run-NAME and push-NAME for each, image-all and release; where it has
+    deploy.charts, helm; where it has faults, faults-TARGET for each target that they concern.
 
     `path` is the matrix file, relative to the noxfile's folder. Ends the program with the exit status
     2 and one message where the file has problems.
@@ -44,9 +41,9 @@ def register(path: str | Path = matrix.FILE_NAME) -> None:
         _session(f"push-{spec.name}", ("push", spec.name, *file), f"Publish the image {spec.name}.", "")
     if parsed.images:
         _session("image-all", ("image", *file), "Build and prove every image.", "")
+        _session("release", ("release", *file), "Build, prove, sign and judge a release, and tag it last.", "")
     if parsed.deploy.charts:
         _session("helm", ("helm", "check", *file), "Hold charts and manifests to the images in dist/.", "")
-        _session("release", ("release", *file), "Build, prove, sign and judge a release, and tag it last.", "")
     for target in _under_faults(parsed):
         _session(f"faults-{target}", ("faults", "run", *file, "--target", target), f"Run {target} under faults.", "")
     _session("plan", ("plan", *file), "Show every cell's exact command; run nothing.", "")
