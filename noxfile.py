@@ -112,6 +112,16 @@ def difftest_arm64(session: nox.Session) -> None:
     session.run("python", "-m", "tests.difftest.arm64", *session.posargs)
 
 
+@nox.session(name="difftest-search", default=False)
+def difftest_search(session: nox.Session) -> None:
+    """Which libraries real loaders take in random layouts, and which the preflight; makes the root; needs root.
+
+    What follows -- goes to `python -m tests.difftest.search`, such as --libc musl --layouts 2000 or --arch arm64.
+    """
+    _install(session, "test")
+    session.run("python", "-m", "tests.difftest.search", *session.posargs)
+
+
 @nox.session(name="debian-roots", default=False)
 def debian_roots(session: nox.Session) -> None:
     """Whole Debian roots of three architectures against their own loaders; needs root, mmdebstrap, qemu-user.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,9 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(_json(verdict))
     else:
-        print("\n".join(words.lines(verdict)))
+        _print(words.lines(verdict))
         if arguments.tree:
-            print("\n".join(words.tree(verdict)))
+            _print(words.tree(verdict))
     return errors.EXIT_OK if verdict.runs else errors.EXIT_FINDINGS
 
 
@@ -114,9 +115,11 @@ def _all(arguments: argparse.Namespace) -> int:
     judge = Judge(_view(arguments, host), host)
     gc.set_threshold(200_000, 20, 100)  # what is read of a root's libraries stays: going through it again finds nothing
     bad = 0
+    want: list[Verdict] = []
     for item in sweep(judge):
         if isinstance(item, Seen):
             if not arguments.json:
+                _print(words.grouped(want))
                 print(f"{item.commands} executables among {item.files} files, {bad} will not execute")
             if not item.commands and not bad:
                 raise errors.NothingSelected(f"{judge.view.root.name}: holds no executable")
@@ -124,9 +127,21 @@ def _all(arguments: argparse.Namespace) -> int:
         bad += not item.runs
         if arguments.json:
             print(_json(item))
+        elif words.lacking(item) is not None:
+            want.append(item)
         elif not item.runs or item.warnings:
-            print("\n".join(words.lines(item)))
+            _print(words.lines(item))
     return errors.EXIT_FINDINGS if bad else errors.EXIT_OK
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print for a person: on a terminal, what is too long goes on below itself."""
+    from buildmatrix.preflight.words import folded
+
+    if sys.stdout.isatty():
+        lines = folded(lines, shutil.get_terminal_size().columns)
+    for line in lines:
+        print(line)
 
 
 def _host(arguments: argparse.Namespace) -> Host:

@@ -150,7 +150,8 @@ def fix_library(cause: str, name: str) -> str:
         "origin-without-proc": "mount /proc, or write an absolute RUNPATH",
         "secure-exec": "write an absolute RUNPATH, or put the library into a system directory",
         "noexec-mount": "mount the library's directory without noexec",
-        "page-size": f"link {name} again with -Wl,-z,max-page-size=65536, which fits every page size",
+        "page-size": f"link {name} again with -Wl,-z,max-page-size=65536, which fits every page size, or take a kernel "
+        "with 4K pages",
     }
     return fixes.get(cause, f"install {name or 'the file'} again, from the package that it belongs to")
 

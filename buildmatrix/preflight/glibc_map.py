@@ -116,7 +116,8 @@ class LibraryMapper:
                     cause="page-size" if fine else "bad-library",
                     place=found.path,
                     offset=where,
-                    why=f"p_vaddr {phdr.vaddr:#x} and p_offset {phdr.offset:#x} on {self.page}-byte pages",
+                    why=f"p_vaddr {phdr.vaddr:#x} and p_offset {phdr.offset:#x} differ in {self.page}-byte pages"
+                    + (", though not in 4096-byte ones: it is linked for 4K pages" if fine else ""),
                 )
         return loads
 

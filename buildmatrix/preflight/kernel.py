@@ -115,7 +115,7 @@ class _Exec:
             if name.endswith("\r"):
                 cause, fix = (
                     "bad-shebang",
-                    "convert the script's line ends (dos2unix): the carriage return is part of the name",
+                    f"sed -i 's/\\r$//' {self.scripts[-1]} (or dos2unix): the carriage return is part of the name",
                 )
         elif stop.cause == "not-a-file":
             cause, fix = "bad-shebang", "name an interpreter's file in the #! line"

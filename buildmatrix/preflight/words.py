@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from buildmatrix.preflight.context import STRERROR
 from buildmatrix.preflight.verdict import Evidence, Needed, Stage, Verdict
@@ -97,6 +97,56 @@ def lines(verdict: Verdict) -> Iterator[str]:
         yield f"  warning: {plain(text)}"
     if verdict.fix:
         yield f"  fix: {plain(verdict.fix)}"
+
+
+def lacking(verdict: Verdict) -> str | None:
+    """The library for want of which the loader gives up, or None."""
+    if verdict.stage is not Stage.LOADER or verdict.signal is not None:
+        return None
+    return next((edge.name for edge in verdict.needed if edge.path is None), None)
+
+
+def grouped(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Each library that is lacking once, with the programs that want it."""
+    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((lacking(verdict) or "", verdict.cause, verdict.fix), []).append(verdict)
+    for (name, cause, _), group in groups.items():
+        if len(group) == 1:
+            yield from lines(group[0])
+            continue
+        yield plain(f"{name}: lacking: {len(group)} programs do not execute ({cause})")
+        for verdict in group:
+            asker = next((edge.by for edge in verdict.needed if edge.path is None), verdict.path)
+            yield plain(f"  wanted by: {verdict.path}" + ("" if asker == verdict.path else f", through {asker}"))
+        yield from _alike(group)
+
+
+def _alike(group: list[Verdict]) -> Iterator[str]:
+    """What is to be said of several verdicts, each thing once."""
+    first = group[0]
+    if first.message:
+        yield f"  printed: {plain(first.message)}"
+    for label, texts in (
+        ("because", [verdict.evidence[-1].text for verdict in group if verdict.evidence]),
+        ("depends on", [text for verdict in group for text in verdict.depends]),
+        ("warning", [text for verdict in group for text in verdict.warnings]),
+    ):
+        for text in dict.fromkeys(texts):
+            yield f"  {label}: {plain(text)}"
+    if first.fix:
+        yield f"  fix: {plain(first.fix)}"
+
+
+def folded(lines: Iterable[str], width: int) -> Iterator[str]:
+    """Lines that are too long go on below themselves; paths and names stay whole."""
+    import textwrap
+
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        yield from textwrap.wrap(
+            line, max(width, 40), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [line]
 
 
 def tree(verdict: Verdict) -> Iterator[str]:

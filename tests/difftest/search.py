@@ -1,4 +1,4 @@
-"""`python -m tests.difftest.search ROOT`: which libraries a real loader takes in random layouts, and which the model.
+"""`python -m tests.difftest.search [ROOT]`: which libraries a real loader takes in random layouts, and which the model.
 
 ROOT is a root file system with glibc's or musl's loader, for x86-64 or arm64 (then under qemu-aarch64-static, a copy
 of which is put into the root); nothing is written to it: layouts live in an overlay. The program tells the names of
@@ -27,6 +27,7 @@ from buildmatrix.preflight.rootfs import DirectoryRoot
 from buildmatrix.preflight.running import running
 from buildmatrix.preflight.verdict import Stage, Verdict
 from buildmatrix.preflight.walk import Credentials, View
+from tests.debianroots import make
 from tests.difftest import layouts
 from tests.difftest.layouts import PATH_PLACEHOLDER, Entry, Layout, Templates, placeholder
 
@@ -288,15 +289,23 @@ def _one(overlay: Overlay, layout: Layout, host: Host, proc: bool, name: str, ta
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.difftest.search", description=__doc__)
-    parser.add_argument("root", type=Path)
+    parser.add_argument("root", type=Path, nargs="?", help="made with mmdebstrap where it is not given")
+    parser.add_argument("--arch", choices=sorted(COMPILERS), default="amd64", help="of the root that is made")
+    parser.add_argument("--libc", choices=("glibc", "musl"), help="default: glibc where the root has both")
     parser.add_argument("--layouts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--foreign-cache", type=Path, help="an ld.so.cache of another architecture")
     arguments = parser.parse_args()
-    root = arguments.root.resolve()
-    found = next(((arch, musl) for (arch, musl), path in LOADERS.items() if os.path.lexists(root / path[1:])), None)
+    try:
+        root = arguments.root.resolve() if arguments.root else make.made(make.root(arguments.arch, make.packages()))
+    except make.CannotMake as error:
+        parser.exit(3, f"difftest-search: {error}\n")
+    wanted = {
+        path: key for key, path in LOADERS.items() if arguments.libc is None or key[1] == (arguments.libc == "musl")
+    }
+    found = next((key for path, key in wanted.items() if os.path.lexists(root / path[1:])), None)
     if found is None:
-        parser.error(f"{root} has none of {', '.join(LOADERS.values())}")
+        parser.error(f"{root} has none of {', '.join(wanted)}")
     arch, musl = found
     host = running() if arch == "amd64" else parse("arm64,cpu=v8.2")
     foreign = arguments.foreign_cache.read_bytes() if arguments.foreign_cache else b""
