@@ -102,6 +102,7 @@ class DynamicObject:
         self.matches: dict[object, Symbol | None] = {}
         self.references: dict[str, tuple[object, ...]] = {}
         self.isa: int | None = None
+        self._versyms: tuple[int, ...] = ()
 
     @property
     def open_question(self) -> str:
@@ -260,6 +261,8 @@ class DynamicObject:
 
     def versym(self, index: int) -> int | None:
         """The raw version index of a symbol, or None where there is no table."""
+        if index < len(self._versyms):
+            return self._versyms[index]
         if self._versym is None:
             return None
         return int.from_bytes(self.space.read((self._versym + 2 * index) & self.layout.mask, 2), self._endian)
@@ -267,7 +270,10 @@ class DynamicObject:
     def versyms(self, count: int) -> tuple[int, ...]:
         """The raw version indices of the first `count` symbols; DT_VERSYM must be there. Raises Fault."""
         code = self.layout.unpack(f"{count}H")
-        return code.unpack(self.space.read(self.required(DT_VERSYM), code.size))
+        found: tuple[int, ...] = code.unpack(self.space.read(self.required(DT_VERSYM), code.size))
+        if self.space.pristine and count > len(self._versyms):
+            self._versyms = found
+        return found
 
     def number(self, address: int, size: int) -> int:
         """An unsigned number of `size` bytes in memory. Raises Fault."""

@@ -52,18 +52,22 @@ class Loading:
 
     def load_all(self) -> None:
         """Preloads and the closure of DT_NEEDED. Raises LoadError, Crash, Fault."""
+        for item in self.loaded:
+            self._name(item)
         preloads = self._preloads()
         self._close(preloads)
 
     def _by_name(self, name: str) -> Loaded | None:
-        """The first object of this name; it stays the first."""
+        """The first object that answers to a name, its DT_SONAME included."""
         known = self._named.get(name)
-        for item in self.loaded if known is None else ():
-            if item.answers(name) or item.object.soname == name:
-                item.names.add(name)
-                known = self._named[name] = item
-                break
+        if known is not None:
+            known.names.add(name)
         return known
+
+    def _name(self, item: Loaded) -> None:
+        for name in (item.name, *item.names, item.object.soname):
+            if name is not None:
+                self._named.setdefault(name, item)
 
     def open(self, name: str, who: Loaded) -> Loaded:
         """_dl_map_object: the object behind a name. Raises LoadError."""
@@ -79,11 +83,13 @@ class Loading:
         same = next((item for item in self.loaded if item.key == hit.found.inode.key), None)
         if same is not None:
             same.names.add(name)
+            self._name(same)
             return same
         library = self.mapper.load(self.start.libraries, hit.found, hit.blob, name)
         origin = dirname(_absolute(self.start, hit.path))
         item = Loaded(library, hit.path, {name}, who, origin, hit.found.inode.key, order=len(self.loaded))
         self.loaded.append(item)
+        self._name(item)
         self.start.needed.append(Needed(by=who.name or self.main.object.path, name=name, path=hit.path, rule=hit.rule))
         if len(self.loaded) > MAX_OBJECTS:
             raise LoadError(name, "cannot create shared object descriptor", why="more libraries than can be followed")

@@ -172,7 +172,7 @@ class _Reader:
             return Plain({}, (), frozenset())
         symbols = library.symbols(self.most + 1)
         strings = library.space.stretch(library.required(DT_STRTAB))
-        if strings is None or strings[0].find(b"\0", strings[1] + max(row[0] for row in symbols)) < 0:
+        if strings is None or strings[0].find(b"\0", strings[1] + max(symbols)[0]) < 0:
             return None
         versions = self._versions()
         if versions is None:

@@ -71,7 +71,7 @@ class Provider:
         data, base = strings
         ends = data.find
         found = [data[base + row[0] : ends(b"\0", base + row[0])] for row in rows]
-        if ends(b"\0", base + max(row[0] for row in rows)) < 0:
+        if ends(b"\0", base + max(rows)[0]) < 0:
             return None
         self._table = _Table(first, values, rows, found)
         return frozenset(found)
