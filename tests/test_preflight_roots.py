@@ -195,7 +195,7 @@ def test_doctor_finds_stale_missing_and_foreign_entries() -> None:
     assert answers == {"libc.so.6": "/lib/x86_64-linux-gnu/libc.so.6", "libx.so.1": None}
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from((GLIBC, LIBC, "/prog")),
     st.integers(0, 1500),

@@ -69,6 +69,7 @@ class AddressSpace:
         self.page = page
         self.crowded = crowded
         self._areas: list[Area] = []
+        self._starts: list[int] = []
         self._private: dict[int, bytes] = {}
         self._windows: list[tuple[int, int, bytes]] = []
         self._written: list[int] = []
@@ -84,6 +85,10 @@ class AddressSpace:
         at = bisect_left(self._written, address - self._word + 1)
         if at < len(self._written) and self._written[at] < address + length:
             self.tainted = True
+
+    def _keep(self, areas: list[Area]) -> None:
+        self._areas = areas
+        self._starts = [area.start for area in areas]
 
     @property
     def areas(self) -> tuple[Area, ...]:
@@ -110,7 +115,7 @@ class AddressSpace:
                 kept.append(area._replace(end=start))
             if area.end > end:
                 kept.append(area._replace(start=end, offset=area.offset + end - area.start))
-        self._areas = kept
+        self._keep(kept)
         for address in [key for key in self._private if start <= key < end]:
             del self._private[address]
 
@@ -118,7 +123,9 @@ class AddressSpace:
         """Map [start, end), replacing what was there."""
         if end > start:
             self.unmap(start, end)
-            insort(self._areas, Area(start, end, prot, blob, offset), key=lambda area: area.start)
+            at = bisect_left(self._starts, start)
+            self._areas.insert(at, Area(start, end, prot, blob, offset))
+            self._starts.insert(at, start)
 
     def protect(self, start: int, end: int, prot: int) -> None:
         """mprotect(2) over what is mapped in [start, end)."""
@@ -134,11 +141,11 @@ class AddressSpace:
             kept.append(area._replace(start=low, end=high, offset=area.offset + low - area.start, prot=prot))
             if high < area.end:
                 kept.append(area._replace(start=high, offset=area.offset + high - area.start))
-        self._areas = kept
+        self._keep(kept)
 
     def find(self, address: int) -> Area | None:
         """The area that holds `address`, or None."""
-        index = bisect_right(self._areas, address, key=lambda area: area.start) - 1
+        index = bisect_right(self._starts, address) - 1
         if index >= 0 and self._areas[index].end > address:
             return self._areas[index]
         return None
