@@ -149,7 +149,8 @@ class Dist:
                     partial.replace(path)
         finally:
             for partial in scratch.values():
-                partial.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # where its folder is a file, there is nothing to remove
+                    partial.unlink()
         for folder in dict.fromkeys(path.parent for path in scratch):
             with _explained(folder):
                 _sync_folder(folder)

@@ -173,17 +173,6 @@ def test_an_equal_file_is_left_alone(tmp_path: Path) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-@pytest.mark.parametrize(
-    ("number", "kind", "status"),
-    [
-        (errno.ENOSPC, errors.DiskFull, 4),
-        (errno.EDQUOT, errors.DiskFull, 4),
-        (errno.EROFS, errors.DistUnwritable, 4),
-        (errno.EACCES, errors.DistUnwritable, 4),
-        (errno.EIO, errors.DistUnwritable, 4),
-    ],
-    ids=lambda value: errno.errorcode.get(value, "") if isinstance(value, int) else "",
-)
 def test_files_that_are_written_together_are_flushed_before_the_first_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +216,17 @@ def test_a_failure_among_several_leaves_all_the_old_ones(tmp_path: Path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("number", "kind", "status"),
+    [
+        (errno.ENOSPC, errors.DiskFull, 4),
+        (errno.EDQUOT, errors.DiskFull, 4),
+        (errno.EROFS, errors.DistUnwritable, 4),
+        (errno.EACCES, errors.DistUnwritable, 4),
+        (errno.EIO, errors.DistUnwritable, 4),
+    ],
+    ids=lambda value: errno.errorcode.get(value, "") if isinstance(value, int) else "",
+)
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failed_write_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[errors.BuildmatrixError], status: int,
