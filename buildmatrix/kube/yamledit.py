@@ -131,7 +131,7 @@ class Editor:
         start = self.text.index(":", key.end_mark.index) + 1
         end = _end(old) if old.id != "scalar" or old.value or old.style else start
         if parent.flow_style or not isinstance(value, (dict, list)) or not value:
-            text = _flow(value, json_style=bool(old.style)) if parent.flow_style else yamlwrite.block(value)[0]
+            text = _flow(value, json_style=bool(key.style)) if parent.flow_style else yamlwrite.block(value)[0]
             self._replace(start, end, f" {text}")
             return
         if old.id == "sequence" and old.flow_style and _plain_list(value) and old.value:
