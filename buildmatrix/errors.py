@@ -403,3 +403,24 @@ class TagsPartlyMoved(BuildmatrixError):
 
     code = "BM915"
     exit_status = EXIT_FINDINGS
+
+
+class StoreFailed(BuildmatrixError):
+    """The validation store cannot be opened, brought up to date, read or written; no half row was left."""
+
+    code = "BM990"
+    exit_status = EXIT_MISSING
+
+
+class StoreConflict(BuildmatrixError):
+    """A measurement is in the validation store with another result; nothing was written."""
+
+    code = "BM991"
+    exit_status = EXIT_FINDINGS
+
+
+class RowInvalid(BuildmatrixError):
+    """A row for the validation store is not one: a key is missing, or a value is out of its bounds."""
+
+    code = "BM992"
+    exit_status = EXIT_USAGE

@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("attest", "inventory", "gocluster"),
     ("index", "proof", "steps"),
     ("images",),
-    ("pipeline", "verify", "release", "faults", "converge"),
+    ("pipeline", "verify", "release", "faults", "converge", "store"),
     ("bundle", "detect", "repair"),
     ("repro", "shipping", "delivery", "kube"),
     ("releasing",),
@@ -51,7 +51,8 @@ A package stands for its modules, which may import each other, but for those tha
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 ONLY = {"subprocess": {"process"}, "tomllib": {"matrix"}, "buildmatrix._native": {"elf"}}
 HEAVY = ("rich", "jinja2", "elftools", "cffi", "_cffi_backend", "tomli_w", "httpx", "cryptography", "nacl",
-         "rfc3161_client", "sigstore", "importlib.metadata", "yaml", "jsonschema")  # fmt: skip
+         "rfc3161_client", "sigstore", "importlib.metadata", "yaml", "jsonschema", "sqlalchemy", "alembic",
+         "psycopg")  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
