@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildmatrix import cli, errors
+from buildmatrix.faults import sink
+from buildmatrix.faults.row import Origin, make
 from buildmatrix.store.database import Store
 from buildmatrix.store.rows import Validation, decode, encode, problems
 from buildmatrix.store.trends import regressions, trends, wilson
@@ -60,10 +62,28 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 def test_the_result_is_no_part_of_the_identity() -> None:
     assert row(1).identity == row(2).identity
-    assert (
-        len({replace(row(), **{name: "other"}).identity for name in ("artifact", "fault", "release", "tool_version")})
-        == 4
-    )
+    others = [replace(row(), artifact="o"), replace(row(), fault="o"), replace(row(), release="o"),
+              replace(row(), tool_version="o"), replace(row(), emulated=True)]  # fmt: skip
+    assert len({item.identity for item in (row(), *others)}) == 6
+
+
+def test_campaigns_go_into_the_store(tmp_path: Path) -> None:
+    origin = Origin(
+        arch="arm64", kernel_version="6.12", glibc_version="none", artifact_digest="sha256:" + "c" * 64,
+        artifact="archstore_arm64", release="v1", workload="archstore", emulated=True,
+        started_at="2026-11-26T14:00:00Z", tool_version="1.0",
+    )  # fmt: skip
+    rows = [
+        make(origin, fault=fault, kind="kill", seed=1, runs=7, failures=failures, recoveries=times, note="")
+        for fault, failures, times in (("baseline", 0, ()), ("sigkill", 2, (11.5, 14.0)))
+    ]
+    url = f"sqlite:///{tmp_path}/store.db"
+    assert (sink.store(rows, url), sink.store(rows, url)) == (2, 0)
+    with Store(url) as store:
+        found = {item.fault: item for item in store.read()}
+    assert set(found) == {"none", "sigkill"}
+    assert (found["sigkill"].failures, found["sigkill"].recovery_time_ms) == (2, 12.75)
+    assert found["sigkill"].glibc_version == "" and found["sigkill"].emulated
 
 
 def test_wilson_against_published_values() -> None:
