@@ -124,21 +124,27 @@ def _run(item: dict[str, Any]) -> _Run | Finding:
     missing = [key for key in _NEEDED if not about[key]]
     if missing:
         return _unsure(name, f"got no annotation {PREFIX}{missing[0]}, expected those of the export")
-    status = item.get("status", {})
-    conditions = {entry.get("type"): entry.get("status") for entry in status.get("conditions", [])}
-    events = [
-        (entry.get("operation"), entry.get("type"), _seconds(entry["timestamp"]))
-        for record in status.get("experiment", {}).get("containerRecords") or []
-        for entry in record.get("events") or []
-    ]
-    applied = [at for operation, kind, at in events if (operation, kind) == ("Apply", "Succeeded")]
-    failed = [kind for operation, kind, _ in events if (operation, kind) == ("Apply", "Failed")]
-    if not applied or (conditions.get("AllInjected") == "False" and conditions.get("AllRecovered") != "True"):
-        return _unsure(name, f"got {len(applied)} injections and {len(failed)} failures of them, expected all injected")
-    lifted = [at for operation, kind, at in events if (operation, kind) == ("Recover", "Succeeded")]
-    if not lifted and item.get("kind") != "PodChaos":  # a kill has no end
+    try:
+        records = item.get("status", {}).get("experiment", {}).get("containerRecords") or []
+        applied = [_events(record, "Apply") for record in records]
+        lifted = [_events(record, "Recover") for record in records]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _unsure(name, f"got a status that cannot be read ({error}), expected that of Chaos Mesh")
+    if not applied or not all(applied):
+        return _unsure(name, f"got {sum(map(bool, applied))} of {len(applied)} injected, expected all, and some")
+    if not all(lifted) and item.get("kind") != "PodChaos":  # a kill has no end
         return _unsure(name, "got no recovery, expected the fault to be over")
-    return _Run(name=name, about=about, begun=min(applied), ended=max(lifted, default=max(applied)))
+    ends = [max(moments) for moments in (*applied, *lifted) if moments]
+    return _Run(name=name, about=about, begun=min(map(min, applied)), ended=max(ends))
+
+
+def _events(record: dict[str, Any], operation: str) -> list[float]:
+    """When an operation on one container succeeded."""
+    return [
+        _seconds(event["timestamp"])
+        for event in record.get("events") or []
+        if (event["operation"], event["type"]) == (operation, "Succeeded")
+    ]
 
 
 def _unsure(name: str, what: str) -> Finding:

