@@ -1,16 +1,15 @@
-"""A workload inside its image: the layers unpacked into memory, and started by runc in the guard's namespaces.
+"""A workload inside its image: the layers unpacked into memory, and its command started there as process 1.
 
-An engine's daemon would start the container outside of our process tree, where a killed campaign could not end it;
-runc's containers are our descendants, and share the guard's network. Their cgroup is the run's own: the cgroup file
-systems are hidden from runc, which would leave a folder in each.
+An engine's daemon would start the container outside of our process tree, where a killed campaign could not end it, and
+runc insists on cgroups of its own, which a killed one leaves. So the guard makes the namespaces itself: mounts, process
+ids, IPC, host name; the network and the cgroup are the run's. There is no seccomp profile, unlike under an engine.
 
-Source: OCI runtime specification 1.0 (config.md); OCI image specification 1.1 (layer.md, whiteouts).
+Source: unshare(1), chroot(1); OCI image specification 1.1 (layer.md, whiteouts).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -19,48 +18,50 @@ from typing import Any
 
 from buildmatrix import _zstd
 from buildmatrix.faults.inject import Setting, Unavailable
-from buildmatrix.faults.trial import Container
 
 SPACE_MIB = 512
 """The most that an unpacked image may take."""
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_HIDE = 'mount -t tmpfs -o size=4k,ro none /sys/fs/cgroup && exec "$@"'
-_NAME = "workload"
+_INTERPRETER = ".interpreter"
+_ENTER = """
+cd "$0" && mkdir -p proc dev .$1 && mount -t proc proc proc && mount -t tmpfs -o size=64k,mode=755 dev dev &&
+for name in null zero full random urandom; do : >dev/$name && mount --bind /dev/$name dev/$name || exit 125; done &&
+mount --bind "$1" ".$1" && user=$2 && shift 2 &&
+exec setpriv --no-new-privs -- chroot --userspec="$user" --groups="" . "$@"
+"""
+"""Arguments: the root, the scratch folder, UID:GID, and the command."""
 
 
 def prepare(setting: Setting) -> tuple[tuple[str, ...], Callable[[int], int]]:
     """The command that starts the workload in its container, and what finds the container's first process."""
-    box = setting.trial.container
+    box, fault = setting.trial.container, setting.trial.fault
     if box is None:
         raise ValueError("got a trial without a container, expected one")
-    if shutil.which("runc") is None:
-        raise Unavailable("runc is not installed: on Debian, apt-get install runc")
+    if fault is not None and fault.calls and (fault.from_start or not setting.trial.health):
+        raise Unavailable("in a container calls fail once the service runs: the tracer would hit what starts it")
     root = setting.own / "rootfs"
     root.mkdir()
     try:
         for layer in box.layers:
             _unpack(Path(layer), root)
+        if box.interpreter:
+            shutil.copy(box.interpreter, root / _INTERPRETER)
     except (OSError, tarfile.TarError, _zstd.error()) as error:
         raise Unavailable(f"the image cannot be unpacked: {error}") from error
-    (setting.own / "config.json").write_text(json.dumps(config(setting, box)))
-    marker = setting.own / "pid"
-    command = ("runc", "--root", str(setting.own / "runc"), "--rootless", "true", "run", "--bundle", str(setting.own),
-               "--pid-file", str(marker), _NAME)  # fmt: skip
-    # A namespace of its own for the hiding, since the guard itself needs the cgroup.
-    hidden = ("unshare", "--mount", "sh", "-c", _HIDE, "sh", "sh", "-c", _FRESH, str(setting.own / "runc"), *command)
-    return hidden, lambda pid: _first(marker, pid)
+    interpreter = (f"/{_INTERPRETER}",) if box.interpreter else ()
+    user, _, group = box.user.partition(":")
+    if not (user + group).isdecimal():
+        raise Unavailable(f"got the user {box.user!r}, expected UID or UID:GID: names need the image's own files")
+    enter = ("sh", "-c", _ENTER, str(root), str(setting.scratch), f"{user}:{group or user}")
+    spaces = ("unshare", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--")
+    return (*spaces, *enter, *interpreter, *setting.trial.argv), _inside
 
 
-_FRESH = 'rm -rf "$0" && exec "$@"'
-"""What an earlier start left under the name would forbid the next."""
-
-
-def _first(marker: Path, pid: int) -> int:
-    """The container's process 1 as the guard sees it, once it is there and lives; else the one that starts it."""
-    with contextlib.suppress(OSError, ValueError):
-        if Path(f"/proc/{(found := int(marker.read_text()))}").exists():
-            return found
+def _inside(pid: int) -> int:
+    """The container's process 1: the only child of the process that made its namespaces."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
     return pid
 
 
@@ -93,33 +94,3 @@ def _white_out(root: Path, name: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def config(setting: Setting, box: Container) -> dict[str, Any]:
-    """config.json of the bundle: no privileges, no network namespace, no cgroup."""
-    user, _, group = box.user.partition(":")
-    scratch = str(setting.scratch)
-    bound = [(scratch, scratch, ["rbind", "rw"])]
-    if box.interpreter:
-        bound.append((box.interpreter, "/.interpreter", ["bind", "ro"]))
-    words = [word.replace("{scratch}", scratch) for word in setting.trial.argv]
-    return {
-        "ociVersion": "1.0.2",
-        "process": {
-            "terminal": False,
-            "user": {"uid": int(user or 0), "gid": int(group or user or 0)},
-            "args": ["/.interpreter", *words] if box.interpreter else words,
-            "env": [f"{name}={value}" for name, value in setting.trial.env],
-            "cwd": "/",
-            "noNewPrivileges": True,
-            "capabilities": {name: [] for name in ("bounding", "effective", "permitted", "inheritable", "ambient")},
-        },
-        "root": {"path": "rootfs", "readonly": False},
-        "hostname": _NAME,
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
-            *({"destination": to, "type": "bind", "source": what, "options": how} for what, to, how in bound),
-        ],
-        "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]},
-    }

@@ -200,7 +200,8 @@ class Calls(Nothing):
         """Attach to every thread of a service that runs."""
         if self._around or not pid:
             return
-        self._around = True  # a service that dies of it is restarted under it
+        # A service that dies of it is restarted under it; what starts a container must not be hit.
+        self._around = self.setting.trial.container is None
         self._tracer = self.setting.launch(("strace", *self._options(), "-p", str(pid)), limited=False)
         until = time.monotonic() + _ATTACH_SECONDS
         while not _tracer_of(pid):
