@@ -90,6 +90,30 @@ def test_a_campaign_gives_a_row_for_every_fault(matrix: Path, tmp_path: Path, ta
     assert rows["job", "refused"]["recovery_time_ms"] > 0
 
 
+@pytest.mark.parametrize("target", ["amd64", "arm64"])
+def test_a_container_runs_under_faults_too(tmp_path: Path, target: str) -> None:
+    """The image's root file system, its command and its user, natively and emulated; nothing of it stays."""
+    before = fault_lab.mounts()
+    boxed = {"binary": "archprobe", "image": "archprobe", "args": ["-listen", "127.0.0.1:8080"], "health": "/healthz"}
+    path = fault_lab.project(
+        tmp_path, workloads={"boxed": boxed}, images={"archprobe": {"targets": ["amd64", "arm64"]}},
+        faults={"killed": {"kind": "kill", "runs": 2, **SHORT}, "slow": {"kind": "slow", "calls": ["write"], "runs": 1}},
+    )  # fmt: skip
+    built = fault_lab.call(path, "image", "archprobe")
+    assert built.returncode == 0, built.stdout + built.stderr
+    rows_file = tmp_path / "rows.json"
+    done = fault_lab.call(path, "faults", "run", "-t", target, "--rows", str(rows_file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = rows_of(rows_file)
+    assert {fault for _, fault in rows} == {"baseline", "killed", "slow"}
+    assert rows["boxed", "killed"]["recoveries"] == 2
+    index = json.loads((tmp_path / "dist" / "images" / "archprobe" / "index.json").read_text())
+    assert rows["boxed", "killed"]["artifact_digest"] != index["manifests"][0]["digest"], (
+        "a platform's, not the index's"
+    )
+    assert fault_lab.mounts() <= before
+
+
 def test_what_the_machine_cannot_do_is_a_finding_and_no_row(matrix: Path, tmp_path: Path) -> None:
     text = matrix.read_text()
     other = matrix.with_name("unavailable.toml")

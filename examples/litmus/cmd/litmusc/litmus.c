@@ -15,7 +15,7 @@ struct instance {
 };
 
 static struct instance instances[LITMUS_BATCH];
-static atomic_int ready, counter;
+static atomic_int counter;
 
 typedef void thread_body(struct instance *);
 
@@ -59,85 +59,115 @@ static const struct {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* Wait until both threads are here: they then run through the instances side by side. */
-static void meet(void)
+/* What two threads do, batch after batch, and how far they are. */
+struct race {
+	void (*first)(const struct race *), (*second)(const struct race *);
+	thread_body *one, *two;
+	int batches;
+	atomic_long arrived;
+};
+
+/* Wait until both threads have been here `times` times. They spin and never yield: only threads that both run when
+ * they go on can see each other's stores out of order, and a kernel moves threads that keep a CPU busy to two CPUs. */
+static void meet(struct race *race, long times)
 {
-	atomic_fetch_add(&ready, 1);
-	while (atomic_load(&ready) < 2)
+	atomic_fetch_add(&race->arrived, 1);
+	while (atomic_load(&race->arrived) < 2 * times)
 		;
 }
 
-static void *through(void *body)
+static void *second(void *argument)
 {
-	thread_body *const *thread = body;
-	meet();
-	for (int n = 0; n < LITMUS_BATCH; n++)
-		(*thread)(&instances[n]);
+	struct race *race = argument;
+	for (long batch = 0; batch < race->batches; batch++) {
+		meet(race, 2 * batch + 1);
+		race->second(race);
+		meet(race, 2 * batch + 2);
+	}
 	return NULL;
 }
 
-static void *swap(void *unused)
+/* Run a race; `before` and `after` each batch, while the other thread waits. Returns an errno. */
+static int run(struct race *race, void (*before)(void), int (*after)(const void *), const void *with, int *forbidden)
 {
-	(void)unused;
-	meet();
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, second, race);
+	if (error)
+		return error;
+	for (long batch = 0; batch < race->batches; batch++) {
+		before();
+		meet(race, 2 * batch + 1);
+		race->first(race);
+		meet(race, 2 * batch + 2);
+		*forbidden += after(with);
+	}
+	return pthread_join(thread, NULL);
+}
+
+static void first_through(const struct race *race)
+{
+	for (int n = 0; n < LITMUS_BATCH; n++)
+		race->one(&instances[n]);
+}
+
+static void second_through(const struct race *race)
+{
+	for (int n = 0; n < LITMUS_BATCH; n++)
+		race->two(&instances[n]);
+}
+
+static void swap(const struct race *race)
+{
+	(void)race;
 	for (int n = 0; n < LITMUS_BATCH / 2; n++) {
 		int old = atomic_load_explicit(&counter, RELAXED);
 		while (!atomic_compare_exchange_weak_explicit(&counter, &old, old + 1, RELAXED, RELAXED))
 			;
 	}
-	return NULL;
 }
 
 /* A load and a store, each atomic by itself: additions of the other thread in between are lost. */
-static void *torn(void *unused)
+static void torn(const struct race *race)
 {
-	(void)unused;
-	meet();
+	(void)race;
 	for (int n = 0; n < LITMUS_BATCH / 2; n++)
 		atomic_store_explicit(&counter, atomic_load_explicit(&counter, RELAXED) + 1, RELAXED);
-	return NULL;
 }
 
-static int race(void *(*first)(void *), void *one, void *(*second)(void *), void *two)
+static void clear(void) { memset(instances, 0, sizeof instances); }
+static void zero(void) { atomic_store(&counter, 0); }
+
+static int forbidden_in(const void *shape)
 {
-	pthread_t threads[2];
-	atomic_store(&ready, 0);
-	int error = pthread_create(&threads[0], NULL, first, one);
-	if (error)
-		return error;
-	error = pthread_create(&threads[1], NULL, second, two);
-	if (error)
-		atomic_store(&ready, 2); /* let the first one go */
-	else
-		pthread_join(threads[1], NULL);
-	pthread_join(threads[0], NULL);
-	return error;
+	int found = 0, (*const *forbidden)(const struct instance *) = shape;
+	for (int n = 0; n < LITMUS_BATCH; n++)
+		found += (*forbidden)(&instances[n]);
+	return found;
 }
 
-/* Many short races rather than a long one, in which the threads would take turns on a busy machine. */
-static struct litmus_result count(int ordered, int iterations)
+static int lost(const void *unused)
 {
-	struct litmus_result r = {.test = "CAS", .order = ordered ? "compare-and-swap" : "load-store", .must_not = ordered};
-	void *(*thread)(void *) = ordered ? swap : torn;
-	for (; r.iterations < iterations / LITMUS_BATCH * LITMUS_BATCH && !r.error; r.iterations += LITMUS_BATCH) {
-		atomic_store(&counter, 0);
-		r.error = race(thread, NULL, thread, NULL);
-		r.forbidden += LITMUS_BATCH - atomic_load(&counter);
-	}
-	return r;
+	(void)unused;
+	return LITMUS_BATCH - atomic_load(&counter);
 }
 
 struct litmus_result litmus_run(int test, int iterations)
 {
-	if (test >= SHAPES)
-		return count(test > SHAPES, iterations);
-	struct litmus_result r = {.test = shapes[test].test, .order = shapes[test].order, .must_not = test >= SHAPES / 2};
-	for (; r.iterations < iterations / LITMUS_BATCH * LITMUS_BATCH && !r.error; r.iterations += LITMUS_BATCH) {
-		memset(instances, 0, sizeof instances);
-		thread_body *first = shapes[test].first, *second = shapes[test].second;
-		r.error = race(through, &first, through, &second);
-		for (int n = 0; n < LITMUS_BATCH; n++)
-			r.forbidden += shapes[test].forbidden(&instances[n]);
+	struct race race = {.first = first_through, .second = second_through, .batches = iterations / LITMUS_BATCH};
+	struct litmus_result r = {.iterations = race.batches * LITMUS_BATCH};
+	if (test < SHAPES) {
+		r.test = shapes[test].test;
+		r.order = shapes[test].order;
+		r.must_not = test >= SHAPES / 2;
+		race.one = shapes[test].first;
+		race.two = shapes[test].second;
+		r.error = run(&race, clear, forbidden_in, &shapes[test].forbidden, &r.forbidden);
+		return r;
 	}
+	r.test = "CAS";
+	r.must_not = test > SHAPES;
+	r.order = r.must_not ? "compare-and-swap" : "load-store";
+	race.first = race.second = r.must_not ? swap : torn;
+	r.error = run(&race, zero, lost, NULL, &r.forbidden);
 	return r;
 }
