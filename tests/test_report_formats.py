@@ -229,3 +229,12 @@ def test_junit_never_passes_what_could_not_be_looked_at() -> None:
     unread = next(suite for suite in top if suite.get("name", "").endswith("ppc64le"))
     assert unread.get("errors") == "4"
     assert unread.get("failures") == "1"
+
+
+def test_the_same_note_about_many_cells_is_told_once_to_people_and_each_time_to_programs() -> None:
+    notes = tuple(reports.finding("BM605", name, Severity.NOTE, "never looked at") for name in "abcde")
+    report = replace(reports.plain(), other=notes)
+    assert "a, b, c and 2 more" in html.render(report)
+    assert markdown.render(report).count("never looked at") == 1
+    assert len(log(report)["runs"][0]["results"]) == len(notes)
+    assert jsonform.render(report).count("never looked at") == len(notes)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildmatrix.finding import Finding, Severity
 from buildmatrix.report import treemap
-from buildmatrix.report.model import Edge, Part, ReportModel, Row, Sizes, State, Timing
+from buildmatrix.report.model import Edge, Part, ReportModel, Row, Sizes, State, Timing, grouped
 from buildmatrix.report.plain import bytes_in_words, safe, seconds_in_words
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _summary(report: ReportModel) -> str:
 
 def _groups(report: ReportModel) -> Iterator[tuple[str, list[Finding]]]:
     for severity, word in _GROUPS:
-        items = [item for item in report.findings if item.severity is severity]
+        items = list(grouped(item for item in report.findings if item.severity is severity))
         if items:
             yield word, items
 

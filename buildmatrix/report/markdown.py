@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from buildmatrix.finding import Finding, Severity
-from buildmatrix.report.model import ReportModel, Row, State
+from buildmatrix.report.model import ReportModel, Row, State, grouped
 from buildmatrix.report.plain import WORDS, bytes_in_words, safe
 
 LIMIT = 60_000
@@ -68,7 +68,7 @@ def _row(row: Row) -> str:
 
 
 def _findings(report: ReportModel, severity: Severity) -> Iterator[str]:
-    found = [item for item in report.findings if item.severity is severity]
+    found = list(grouped(item for item in report.findings if item.severity is severity))
     if not found:
         return
     yield f"\n### {WORDS[severity].capitalize()}s\n"

@@ -7,8 +7,8 @@ Strings may come out of artifacts: every renderer escapes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from buildmatrix.finding import Finding, Severity
@@ -264,3 +264,17 @@ _ORDER = (State.FAILED, State.UNKNOWN, State.WARNING, State.NOTE, State.PASSED, 
 def worst(states: Iterator[State] | tuple[State, ...]) -> State:
     """The worst of several states; NOT_APPLICABLE where there are none."""
     return min(states, key=_ORDER.index, default=State.NOT_APPLICABLE)
+
+
+_NAMED = 3
+
+
+def grouped(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings that differ in nothing but their cell as one, which names the first cells and counts the others."""
+    cells: dict[Finding, list[str]] = {}
+    for finding in findings:
+        cells.setdefault(replace(finding, cell=""), []).append(finding.cell)
+    for finding, names in cells.items():
+        more = len(names) - _NAMED
+        shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        yield replace(finding, cell=shown)
