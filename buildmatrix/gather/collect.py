@@ -35,7 +35,7 @@ def model(verification: Verification, found: Examination, *, timed: bool = True)
     """The report on what was verified. Without `timed` it depends on nothing but dist/ and the matrix."""
     plan, dist = verification.plan, verification.dist
     matrix, cells = plan.matrix, tuple(item.cell for item in plan.cells)
-    outcomes = {item.cell: item for item in found.outcomes}
+    outcomes = {item.cell: _portable(item, matrix.root) for item in found.outcomes}
     columns = grid.columns([outcomes[cell.id] for cell in cells])
     signatures = tuple(documents.signatures(dist, cells)) if verification.keyring.enabled else ()
     report = ReportModel(
@@ -59,6 +59,18 @@ def model(verification: Verification, found: Examination, *, timed: bool = True)
         titles=(),
     )
     return replace(report, titles=tuple(_titles(report)))
+
+
+def _portable(outcome: Outcome, root: Path) -> Outcome:
+    """An outcome whose findings name files by their paths in the project: where it lies is no part of a report."""
+    prefix = f"{root}/"
+    return replace(
+        outcome,
+        findings=tuple(
+            replace(item, **{name: getattr(item, name).replace(prefix, "") for name in ("what", "evidence", "why")})
+            for item in outcome.findings
+        ),
+    )
 
 
 def _matrix_path(verification: Verification) -> str:
