@@ -97,7 +97,10 @@ def test_a_container_runs_under_faults_too(tmp_path: Path, target: str) -> None:
     boxed = {"binary": "archprobe", "image": "archprobe", "args": ["-listen", "127.0.0.1:8080"], "health": "/healthz"}
     path = fault_lab.project(
         tmp_path, workloads={"boxed": boxed}, images={"archprobe": {"targets": ["amd64", "arm64"]}},
-        faults={"killed": {"kind": "kill", "runs": 2, **SHORT}, "slow": {"kind": "slow", "calls": ["write"], "runs": 1}},
+        faults={
+            "killed": {"kind": "kill", "runs": 2, **SHORT},
+            "slow": {"kind": "slow", "calls": ["write"], "runs": 1},
+        },
     )  # fmt: skip
     built = fault_lab.call(path, "image", "archprobe")
     assert built.returncode == 0, built.stdout + built.stderr

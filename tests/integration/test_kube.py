@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from buildmatrix import cli, toolchain
+from buildmatrix import cli
 from buildmatrix.errors import EXIT_FINDINGS, EXIT_OK
 from buildmatrix.kube import yamlread
 from buildmatrix.oci.content import Descriptor
@@ -334,10 +334,8 @@ taints = ["kubernetes.io/arch=arm64:NoSchedule"]
 
 def argo_crd() -> Path:
     """The CRD as Argo Rollouts publishes it in its module."""
-    go = tools._go()
-    command = [str(go), "mod", "download", "-json", "github.com/argoproj/argo-rollouts@v1.8.3"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=toolchain.cache_dir(os.environ))
-    return Path(json.loads(done.stdout)["Dir"]) / "manifests" / "crds" / "rollout-crd.yaml"
+    module = tools.go_module("github.com/argoproj/argo-rollouts", "v1.8.3")
+    return module / "manifests" / "crds" / "rollout-crd.yaml"
 
 
 @pytest.mark.parametrize("argo", [False, True], ids=["deployments", "argo"])

@@ -37,7 +37,9 @@ def go_module_tool(name: str, module: str, package: str, version: str) -> Path:
 def go_module(module: str, version: str) -> Path:
     """The sources of a module, in Go's module cache, held to the checksum database."""
     with tempfile.TemporaryDirectory() as scratch:
-        text = _run([str(_go()), "mod", "download", "-json", f"{module}@{version}"], Path(scratch), dict(os.environ))
+        text = _run(
+            [str(go_program()), "mod", "download", "-json", f"{module}@{version}"], Path(scratch), dict(os.environ)
+        )
     return Path(json.loads(text)["Dir"])
 
 
