@@ -28,14 +28,14 @@ _BOUNDS = {
 }  # fmt: skip
 """The integers' least and greatest values."""
 
-_OWN = {
+ONLY_WITH = {
     "workers": ("memory", "cpu", "atomics"), "size": ("memory",), "calls": ("syscall", "slow"), "error": ("syscall",),
     "when": ("syscall", "slow"), "from-start": ("syscall", "slow"), "delay": ("slow", "network"), "loss": ("network",),
     "programs": ("missing-child",), "step": ("clock",),
 }  # fmt: skip
 """Keys that only some kinds have."""
 
-_NEEDED = {"syscall": ("calls", "error"), "slow": ("calls",), "missing-child": ("programs",)}
+NEEDED_BY = {"syscall": ("calls", "error"), "slow": ("calls",), "missing-child": ("programs",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +173,10 @@ def _fault(name: str, given: dict[str, Any], workloads: tuple[str, ...], problem
 
 def _kind(path: str, kind: str, given: dict[str, Any], values: dict[str, Any]) -> Iterator[Problem]:
     """What only some kinds have, must have, or cannot have together."""
-    for key, kinds in _OWN.items():
+    for key, kinds in ONLY_WITH.items():
         if kind and key in given and kind not in kinds:
             yield Problem(key=f"{path}.{key}", got=f"kind {kind!r}", expected=f"kind {' or '.join(kinds)} with it")
-    for key in _NEEDED.get(kind, ()):
+    for key in NEEDED_BY.get(kind, ()):
         if not values[key]:
             yield Problem(key=f"{path}.{key}", got="nothing", expected=f"a value: kind {kind!r} needs it")
     if values["error"] and values["error"] not in errno.errorcode.values():

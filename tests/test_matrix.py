@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildmatrix import dist, matrix, schema, signed
+from buildmatrix import dist, faultspec, matrix, schema, signed
 from buildmatrix.errors import BuildmatrixError, MatrixError, MatrixMissing, MatrixSyntax
 from tests import factory
 
@@ -215,6 +215,13 @@ def _wrong_values() -> list[Any]:
     return cases
 
 
+def fault_with(name: str) -> dict[str, Any]:
+    """A fault of a kind that has this key, with what the kind needs."""
+    samples = {"calls": ["fsync"], "error": "EIO", "programs": ["/bin/true"], "loss": 1}
+    kind = faultspec.ONLY_WITH.get(name, ("kill",))[0]
+    return {"kind": kind} | {key: samples[key] for key in faultspec.NEEDED_BY.get(kind, ())}
+
+
 def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
     """A document with one key of one table set, and that key's path."""
     tables = factory.document(project={"name": "app"}, go={}, sbom={}, provenance={}, signing={}, release={})
@@ -227,6 +234,8 @@ def place(title: str, name: str, value: object) -> tuple[dict[str, Any], str]:
     builder = {"driver": "remote", "nodes": {"linux/amd64": "tcp://127.0.0.1:1"}}
     tables |= {"builders": {"a": builder}} if title.startswith("builders") else {}
     tables |= {"deploy": {}, "pools": {"a": {"arch": "arm64"}}} if title.startswith(("deploy", "pools")) else {}
+    tables |= {"workloads": {"app": {}}} if title.startswith(("workloads", "faults")) else {}
+    tables |= {"faults": {"a": fault_with(name)}} if title.startswith("faults") else {}
     section, _, entry = title.partition(".")
     inner = tables[section]
     if entry:
