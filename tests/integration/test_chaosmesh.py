@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -21,13 +17,9 @@ MODULE = "github.com/chaos-mesh/chaos-mesh@v0.9.1-0.20260902003049-47411975a8cb"
 
 
 @pytest.fixture(scope="module")
-def definitions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def definitions() -> dict[str, dict[str, Any]]:
     """The OpenAPI schemas by kind, from the module as the Go proxy has it. They are never kept here."""
-    done = subprocess.run(
-        [str(tools.go_program()), "mod", "download", "-json", MODULE], cwd=tmp_path_factory.mktemp("go"),
-        env={**os.environ, "GOFLAGS": "-mod=mod"}, capture_output=True, text=True, check=True, timeout=600,
-    )  # fmt: skip
-    folder = Path(json.loads(done.stdout)["Dir"]) / "config" / "crd" / "bases"
+    folder = tools.go_module(*MODULE.split("@")) / "config" / "crd" / "bases"
     found = {}
     for path in folder.glob("*chaos.yaml"):
         document = yaml.safe_load(path.read_text())
