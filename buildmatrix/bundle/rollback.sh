@@ -182,6 +182,29 @@ sweep() {
   done
 }
 
+# Refuses a folder that cannot be written, without writing: busybox's test -w knows no read-only file systems.
+check_writable() {
+  best=
+  options=
+  if [ -r /proc/self/mounts ]; then
+    while read -r _ mount _ flags _; do
+      prefix=${mount%/}
+      case ${1%/}/ in
+        "$prefix"/*)
+          if [ ${#mount} -ge ${#best} ]; then
+            best=$mount
+            options=$flags
+          fi
+          ;;
+      esac
+    done </proc/self/mounts
+  fi
+  case ,$options, in
+    *,ro,*) stop 4 "$1 cannot be written: $best is mounted read-only" ;;
+  esac
+  [ -w "$1" ] || stop 4 "$1 cannot be written"
+}
+
 begin() {
   trap tidy EXIT
   trap 'exit 130' HUP INT TERM
@@ -224,7 +247,8 @@ keep() {
 }
 
 look_at_file() {
-  to=$(CDPATH='' cd -- "$to" 2>/dev/null && pwd -P) || stop 1 "there is no folder $to; nothing was changed"
+  place=$(CDPATH='' cd -- "$to" 2>/dev/null && pwd -P) || stop 1 "there is no folder $to; nothing was changed"
+  to=$place
   target=${to%/}/$name
   old=
   [ ! -L "$target" ] || stop 1 "$target is a symbolic link: name the folder that it leads to with --to;" \
@@ -250,7 +274,7 @@ roll_file() {
   fi
   check_room "$to"
   if [ -n "$dry" ]; then
-    [ -w "$to" ] || stop 4 "$to cannot be written"
+    check_writable "$to"
     [ -z "$old" ] || say "would keep $target as $kept"
     say "would put $name $version at $target"
     return 0
@@ -305,9 +329,9 @@ find_folder() {
 
 look_at_link() {
   parent=$(dirname -- "$to")
-  parent=$(CDPATH='' cd -- "$parent" 2>/dev/null && pwd -P) ||
+  place=$(CDPATH='' cd -- "$parent" 2>/dev/null && pwd -P) ||
     stop 1 "there is no folder $parent; nothing was changed"
-  parent=${parent%/}
+  parent=${place%/}
   link=$parent/${to##*/}
   [ -L "$link" ] || [ ! -e "$link" ] || stop 1 "$link is no symbolic link, and cannot be swapped at once: move it" \
     "away, and link it; nothing was changed"
@@ -354,7 +378,7 @@ roll_tree() {
   fi
   [ -n "$whole" ] || check_room "${parent:-/}"
   if [ -n "$dry" ]; then
-    [ -w "${parent:-/}" ] || stop 4 "$parent cannot be written"
+    check_writable "${parent:-/}"
     say "would link $link to $folder"
     return 0
   fi

@@ -22,10 +22,10 @@ _SOURCE = Path(__file__).with_name("step.c")
 
 
 @cache
-def stepper() -> bytes:
+def stepper(compiler: str = "gcc") -> bytes:
     """The static program that stands in for every tool."""
     built = _SOURCE.parent / f".step.{os.getpid()}"
-    command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-static", str(_SOURCE), "-o", str(built)]
+    command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-static", str(_SOURCE), "-o", str(built)]
     subprocess.run(command, check=True)
     try:
         return built.read_bytes()
@@ -85,14 +85,14 @@ class Host:
         ]
 
 
-def host(goarch: str, name: str, *, native: bool = False) -> Host:
+def host(goarch: str, name: str, *, compiler: str = "gcc") -> Host:
     """A host of an architecture with an empty folder of that name in it, and the tools.
 
-    `native` runs its programs on this machine's kernel although its userland is another: a 32-bit one.
+    `compiler` makes what stands in for the tools: another word size than the kernel's is another userland.
     """
     root = make.root(goarch, PACKAGES)
     make.made(root)
-    emulator = None if native else root.emulator
+    emulator = root.emulator
     if root.emulator is not None and not (root.path / "qemu-user").exists():
         shutil.copyfile(root.emulator, root.path / "qemu-user")
         (root.path / "qemu-user").chmod(0o755)
@@ -102,6 +102,6 @@ def host(goarch: str, name: str, *, native: bool = False) -> Host:
     (place / "tools").mkdir(parents=True)
     for tool in TOOLS:
         path = place / "tools" / tool
-        path.write_bytes(stepper())
+        path.write_bytes(stepper(compiler))
         path.chmod(0o755)
     return Host(root=root, place=place, inside=inside, emulator=emulator)
