@@ -91,13 +91,17 @@ class _Course:
         return good
 
     def _through(self, until: float) -> None:
-        """Ask it while the fault lasts."""
+        """Ask it while the fault lasts; what was to happen by its end has happened then, however slow the answers."""
         while time.monotonic() < min(until, self.deadline):
-            killed = self.fault.tick(self.subject.pid)
-            if killed is not None:
-                self.outages.lost(killed)
+            self._tick()
             self._ask()
             time.sleep(_PAUSE)
+        self._tick()
+
+    def _tick(self) -> None:
+        killed = self.fault.tick(self.subject.pid)
+        if killed is not None:
+            self.outages.lost(killed)
 
     def _until_recovered(self) -> None:
         while not self._ask() and time.monotonic() < self.deadline:
