@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from buildmatrix import __version__, cli, codes, errors, schema
+from buildmatrix import __version__, cli, codes, errors
+from buildmatrix.schema import page
 from tests import factory
 
 COMMANDS = pytest.mark.parametrize("name", cli.COMMANDS)
@@ -173,7 +174,7 @@ def test_clean_refuses_a_folder_that_is_not_its_own(flags: list[str], project: P
 
 def test_schema_prints_what_it_says(capsys: Captured) -> None:
     assert cli.main(["schema", "--markdown"]) == 0
-    assert capsys.readouterr().out == schema.reference()
+    assert capsys.readouterr().out == page.reference()
 
 
 @pytest.mark.parametrize(("which", "page"), [("errors", codes.errors_page), ("checks", codes.checks_page)])

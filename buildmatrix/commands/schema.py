@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from buildmatrix import schema
+from buildmatrix.schema import page
 
 SUMMARY = "print the JSON Schema of matrix.toml"
 
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print; returns 0."""
-    print(schema.reference() if arguments.markdown else json.dumps(schema.json_schema(), indent=2), end="")
+    print(page.reference() if arguments.markdown else json.dumps(page.json_schema(), indent=2), end="")
     if not arguments.markdown:
         print()
     return 0
