@@ -58,17 +58,26 @@ def _as_archive(place: str) -> Iterator[None]:
 
 
 class OpenFile:
-    """A file that stays open for as long as anything may read from it, and is closed then."""
+    """A file that stays open for as long as anything may read from it, and is closed then.
+
+    It owns a bare descriptor: a file object in a cycle would warn where the collector ends it first.
+    """
+
+    _descriptor = -1
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
+        with file:
+            self._descriptor = os.dup(file.fileno())
+            mode = "r+b" if file.writable() else "rb"
+        self.file = cast("IO[bytes]", open(self._descriptor, mode, closefd=False))  # noqa: SIM115
 
     def __del__(self) -> None:
-        self.file.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
     def fileno(self) -> int:
         """The descriptor, for reads at an offset."""
-        return self.file.fileno()
+        return self._descriptor
 
 
 class RangeBlob:
