@@ -25,6 +25,23 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_MACHINE = frozenset(
+    {
+        "test_buildx", "test_converge_said", "test_debian_roots", "test_execution", "test_faults", "test_gocluster",
+        "test_images", "test_litmus", "test_preflight_difftest", "test_preflight_seccomp",
+    }
+)  # fmt: skip
+"""Files whose tests change what the kernel executes (binfmt_misc), or depend on it: never two at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a worker takes at a time under ``--dist loadgroup``: a file, or all that share the machine's settings."""
+    for item in items:
+        if item.get_closest_marker("integration") is not None:
+            name = item.path.stem
+            item.add_marker(pytest.mark.xdist_group("machine" if name in _MACHINE else name))
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Compares text with tests/golden/NAME; --update-golden writes it instead."""
