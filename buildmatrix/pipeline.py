@@ -197,14 +197,6 @@ def _through(run: CellRun, listener: Listener) -> Outcome:
     return outcome
 
 
-def _reason(run: CellRun) -> str:
-    if run.built:
-        return ""
-    if not run.kept:
-        return "unchanged, its documents made again"
-    return "unchanged, signed again" if run.signed else "unchanged"
-
-
 def _locked(run: CellRun, listener: Listener) -> Outcome:
     def waiting() -> None:
         run.runner.check()

@@ -97,7 +97,7 @@ def said(argv: list[str], folder: Path, cwd: Path | None = None) -> list[str]:
     """What one start prints to standard error, without this run's folder."""
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": "/nonexistent"}
     done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
-                          cwd=cwd)  # fmt: skip
+                          cwd=cwd or folder)  # fmt: skip
     data = done.stderr
     trace = (cwd or folder) / TRACE
     if trace.exists():

@@ -185,7 +185,7 @@ def test_a_trace_that_shows_the_file_rules_out_that_it_is_missing(tmp_path: Path
 
 
 def test_ld_debug_shows_that_the_cache_is_wrong(tmp_path: Path) -> None:
-    """Wording and order from a real run of LD_DEBUG=libs with a cache whose file was removed."""
+    """The order in which LD_DEBUG=libs shows a cache whose file is gone."""
     (tmp_path / "log").write_text(
         "       41:\tfind library=liblab.so.1 [0]; searching\n       41:\t search cache=/etc/ld.so.cache\n"
         "       41:\t  trying file=/opt/gone/liblab.so.1\n"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildmatrix import arch as architectures
-from buildmatrix import errors
 from buildmatrix.converge.gather import Gathered
 from buildmatrix.converge.symptom import Built, Context, Fact, Role
 from buildmatrix.kinds import Kind
@@ -62,19 +61,6 @@ def _machine(view: View, path: str, host: Host) -> Iterator[Fact]:
             text=f"{path} is there, and its e_machine is {architectures.machine_name(machine)}", program=path,
             only=frozenset({"wrong-library-arch"}),
         )  # fmt: skip
-
-
-def header(item: Built, folder: Path) -> str:
-    """The machine of an artifact beside its record, as its ELF header says; empty where it is not there."""
-    from buildmatrix import elf
-    from buildmatrix.facts import ElfFacts
-
-    path = folder / item.name
-    try:
-        facts = elf.facts_of_bytes(path.read_bytes()) if path.is_file() and path.stat().st_size < 1 << 30 else None
-    except (OSError, errors.BuildmatrixError):
-        return ""
-    return f"e_machine {facts.machine}" if isinstance(facts, ElfFacts) else ""
 
 
 def built(gathered: Gathered) -> Iterator[Fact]:

@@ -1,9 +1,12 @@
-"""GNU_PROPERTY_X86_ISA_1_NEEDED as glibc reads it (sysdeps/x86/dl-prop.h): from memory, at 8-byte alignment."""
+"""GNU_PROPERTY_X86_ISA_1_NEEDED as glibc reads it (sysdeps/x86/dl-prop.h): from memory, at 8-byte alignment.
+
+Only PT_NOTE counts: of the properties in a PT_GNU_PROPERTY x86 looks at none (_dl_process_gnu_property).
+"""
 
 from __future__ import annotations
 
 from buildmatrix.preflight.dynobj import DynamicObject
-from buildmatrix.preflight.elfimage import PT_GNU_PROPERTY, PT_NOTE, Phdr
+from buildmatrix.preflight.elfimage import PT_NOTE, Phdr
 
 ISA_1_NEEDED = 0xC0008002
 
@@ -16,9 +19,7 @@ def needed_isa(library: DynamicObject) -> int:
 
 
 def _needed(library: DynamicObject) -> int:
-    segments = [phdr for phdr in library.phdrs if phdr.type == PT_GNU_PROPERTY]
-    segments += [phdr for phdr in reversed(library.phdrs) if phdr.type == PT_NOTE]
-    for phdr in segments:
+    for phdr in (item for item in reversed(library.phdrs) if item.type == PT_NOTE):
         found = _in_segment(library, phdr)
         if found is not None:
             return found

@@ -279,6 +279,9 @@ func (s *searcher) add(at token.Pos, function string, expression ast.Expr) {
 	}
 	found.Constant = true
 	for _, program := range programs {
+		if program == "" {
+			continue // a zero value that is never started: os/exec refuses an empty name
+		}
 		found.Program = program
 		s.sites = append(s.sites, found)
 	}
