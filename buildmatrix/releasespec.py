@@ -32,6 +32,7 @@ class ReleaseSpec:
     clean_tree: bool = True
     annotated_tag: bool = True
     reproducible: bool = False
+    validation: str = ""
     promoted_from: tuple[str, ...] = ()
     builder: str = ""
 

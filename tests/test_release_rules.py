@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,12 @@ from buildmatrix.signing import registry as signatures
 from buildmatrix.signing import statement as statements
 from buildmatrix.signing.imagecheck import Examined
 from buildmatrix.signing.policy import Policy
+from buildmatrix.store.database import Store
+from buildmatrix.store.rows import Validation
 from tests import factory, image_lab, signers
 from tests.registry_server import RegistryServer
 from tests.release_lab import BUILDER, COMMIT, DOCUMENTS, ReleaseLab, codes, development
+from tests.store_cases import START, row
 
 
 @pytest.fixture
@@ -58,6 +62,17 @@ def without(platform: str, predicate: str) -> Change:
 
 def said(change: Callable[[Said], Said | None]) -> Change:
     return setting(said=change)
+
+
+def measured(*rows: Validation) -> Change:
+    """The policy names a store, which holds these rows."""
+
+    def change(lab: ReleaseLab) -> None:
+        lab.policy = replace(lab.policy, validation=f"sqlite:///{lab.root}/faults.db")
+        with Store(lab.policy.validation) as store:
+            store.write(rows)
+
+    return change
 
 
 def untag(ending: str) -> Change:
@@ -115,6 +130,9 @@ DIRTY = Git(commit=COMMIT, changed=("main.go", "new.go"), tags=(("v1.2.3", True)
 OTHER = {"runDetails": {"builder": {"id": "https://laptop.example.org"}}}
 
 # Name → (the one code, what is wrong before it is published, what is changed afterwards).
+BEFORE = row(release="1.2.2")
+LATER = START + timedelta(days=1)
+
 BREAKS: dict[str, tuple[str, Change, Change]] = {
     "no tag for the version": ("BM900", nothing, untag("1.2.3")),
     "no tag for an architecture": ("BM900", nothing, untag("aarch64-20231114T2213Z")),
@@ -154,6 +172,18 @@ BREAKS: dict[str, tuple[str, Change, Change]] = {
     "a dirty tree": ("BM907", setting(git=DIRTY), nothing),
     "a lightweight tag": ("BM908", setting(git=LIGHT), nothing),
     "a tag of another version": ("BM908", setting(git=replace(LIGHT, tags=(("v1.2.2", True),))), nothing),
+    "no fault campaign": ("BM916", measured(row(release="1.2.2")), nothing),
+    "worse under a fault": ("BM916", measured(BEFORE, row(18, release="1.2.3", started_at=LATER)), nothing),
+    "no longer measured": (
+        "BM916",
+        measured(BEFORE, row(fault="kill", release="1.2.3", started_at=LATER)),
+        nothing,
+    ),
+    "a store that cannot be read": (
+        "BM916",
+        setting(policy=ReleaseSpec(validation="sqlite:////proc/no/store")),
+        nothing,
+    ),
     "no second build": ("BM909", setting(policy=ReleaseSpec(reproducible=True)), nothing),
     "a second build that differs": ("BM909", setting(policy=ReleaseSpec(reproducible=True), reproduced=False), nothing),
     "a newer glibc": ("BM910", setting(files=GLIBC, floor="2.1"), nothing),
@@ -187,6 +217,12 @@ def test_breaking_one_rule_fails_with_its_code_alone(lab: ReleaseLab, name: str)
     assert codes(lab.judge()) == {code}
 
 
+def test_a_version_that_bears_faults_as_well_passes(lab: ReleaseLab) -> None:
+    measured(BEFORE, row(1, release="1.2.3", started_at=LATER))(lab)
+    lab.publish()
+    assert lab.judge().passed
+
+
 def test_every_rule_was_broken() -> None:
     assert {code for code, _, _ in BREAKS.values()} == {rule.code for rule in RULES}
 
@@ -202,7 +238,7 @@ def test_rules_that_nobody_asks_for_are_told_apart_from_those_that_hold(lab: Rel
     verdict = lab.judge()
     assert verdict.passed
     asked = {item.rule.code for item in verdict.judged if item.applies}
-    assert {rule.code for rule in RULES} - asked == {"BM904", "BM905", "BM907", "BM908", "BM909"}
+    assert {rule.code for rule in RULES} - asked == {"BM904", "BM905", "BM907", "BM908", "BM909", "BM916"}
     written = {item["code"]: item["status"] for item in gate.as_json(verdict)["rules"]}
     assert written["BM904"] == "not asked for" and written["BM900"] == "kept"
 
@@ -326,7 +362,7 @@ def _bare() -> Release:
     unknown = Missing(why="nobody knows")
     return Release(
         name="registry.example.org/app@sha256:0",
-        policy=ReleaseSpec(reproducible=True),
+        policy=ReleaseSpec(reproducible=True, validation="sqlite:///faults.db"),
         index="sha256:" + "0" * 64,
         entries=(),
         trust=(),

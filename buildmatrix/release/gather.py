@@ -15,7 +15,7 @@ from buildmatrix.oci import platform as platforms
 from buildmatrix.oci.content import Descriptor, Manifest, parse_json
 from buildmatrix.oci.platform import Platform
 from buildmatrix.oci.store import Source
-from buildmatrix.release import statement
+from buildmatrix.release import campaigns, statement
 from buildmatrix.release.model import (
     Entry,
     Git,
@@ -86,6 +86,7 @@ def gather(
         said=said,
         git=git,
         tags=_with(_tags(source, policy, entries, said), known.tags),
+        campaigns=campaigns.look(policy, said),
         backend=known.backend,
         forms=(BUNDLE,) if context.policy.log else FORMS,
         asked=known.asked,

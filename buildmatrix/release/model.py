@@ -104,6 +104,16 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Campaigns:
+    """What the validation store holds of this version. `worse` names what got worse since the release before it, or was
+    measured for that one and not for this."""
+
+    version: str
+    measured: bool
+    worse: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """Everything that rules judge. `name` is REPOSITORY@DIGEST of the index.
 
@@ -121,6 +131,7 @@ class Release:
     said: Said | Missing
     git: Git | Missing
     tags: Mapping[str, str] | Missing
+    campaigns: Campaigns | Missing = Missing(why="no validation store was asked")
     backend: str = ""
     """The signing backend of whoever releases; empty where the release is somebody else's."""
     forms: tuple[str, ...] = FORMS

@@ -62,4 +62,8 @@ RELEASE = (
     Key(name="promoted-from", kind="strings", doc="Repositories whose signatures are good here too, since releases are "
         "promoted from them.", default=(), pattern=REPOSITORY,
         shape="a repository such as registry.example.org/staging/service"),
+    Key(name="validation", kind="string", doc="The store of fault campaigns, docs/store.md, in which this version must "
+        "be measured, and no worse than the release before it. Default: not asked for.", default="",
+        pattern=re.compile(r"(sqlite:///[^\s\x00-\x1f]+|postgresql(\+[a-z]+)?://([^\s:@/]+@)?[^\s@]+)?"),
+        shape="sqlite:///FILE, or postgresql://USER@HOST/NAME without a password"),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Release rules, one concern a file, and the tuple of them all. Each is pure: a Release in, findings out."""
 
-from buildmatrix.release.rules import documents, platforms, promises, signatures, source, tags, word
+from buildmatrix.release.rules import documents, faults, platforms, promises, signatures, source, tags, word
 from buildmatrix.release.rules.rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -18,6 +18,7 @@ RULES: tuple[Rule, ...] = (
     promises.PAGES,
     word.STATEMENT,
     promises.MACHINES,
+    faults.REGRESSION,
 )
 
 EARLY: tuple[Rule, ...] = (signatures.NO_DEVELOPMENT, source.CLEAN, source.ANNOTATED)
