@@ -34,6 +34,7 @@ _MACHINE = frozenset(
 """Files whose tests change what the kernel executes (binfmt_misc), or depend on it: never two at a time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a worker takes at a time under ``--dist loadgroup``: a file, or all that share the machine's settings."""
     for item in items:
