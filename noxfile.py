@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Tests with emulators, cross compilers and root; .ci/run installs what they need on Debian."""
     _install(session, "test", "keyless")
-    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "loadgroup", "-m", "integration"]))
+    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "loadfile", "-m", "integration"]))
 
 
 @nox.session(default=False)

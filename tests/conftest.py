@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,13 +35,17 @@ _MACHINE = frozenset(
 """Files whose tests change what the kernel executes (binfmt_misc), or depend on it: never two at a time."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a worker takes at a time under ``--dist loadgroup``: a file, or all that share the machine's settings."""
-    for item in items:
-        if item.get_closest_marker("integration") is not None:
-            name = item.path.stem
-            item.add_marker(pytest.mark.xdist_group("machine" if name in _MACHINE else name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """What a worker takes at a time under ``--dist loadfile``: a file, or all that share the machine's settings."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "machine" if Path(file).stem in _MACHINE else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture
