@@ -20,6 +20,7 @@ from buildmatrix.deployspec import Deploy, Pool
 from buildmatrix.errors import MatrixError, MatrixMissing, MatrixSyntax, Problem
 from buildmatrix.faultspec import FaultSpec, WorkloadSpec
 from buildmatrix.imagespec import ImageSpec
+from buildmatrix.reader import NOTHING, Reader, Words
 from buildmatrix.releasespec import ReleaseSpec
 from buildmatrix.schema import Key
 from buildmatrix.target import Target, resolve
@@ -126,112 +127,6 @@ class Matrix:
         return self.root / self.go.module
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Collects problems while values are taken out of parsed TOML."""
-
-    problems: list[Problem] = field(default_factory=list)
-
-    def add(self, key: str, got: object, expected: str, hint: str = "") -> None:
-        self.problems.append(Problem(key=key, got=_show(got), expected=expected, hint=hint))
-
-    def table(self, value: object, path: str) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return value
-        self.add(path, value, "a table")
-        return {}
-
-    def keys(self, table: dict[str, Any], keys: tuple[Key, ...], path: str) -> dict[str, Any]:
-        """The valid values of `table` by key name; defaults are not filled in here."""
-        known = {key.name: key for key in keys}
-        values = {}
-        for name, value in table.items():
-            if name not in known:
-                self.unknown(f"{path}.{name}", name, tuple(known))
-            elif self.value(known[name], value, f"{path}.{name}"):
-                values[name] = tuple(value) if isinstance(value, list) else value
-        for key in keys:
-            if key.required and key.name not in table:
-                self.add(f"{path}.{key.name}", _NOTHING, f"a {key.kind}: it is required")
-        return values
-
-    def unknown(self, path: str, name: str, known: tuple[str, ...]) -> None:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]!r}?" if close else ""
-        self.add(path, _Words("an unknown key"), f"one of {', '.join(known)}", hint)
-
-    def value(self, key: Key, value: object, path: str) -> bool:
-        if key.kind == "environment":
-            return self.environment(value, path)
-        if key.kind == "table":
-            return self.strings(key, value, path)
-        if key.kind in ("strings", "integers"):
-            if not isinstance(value, list):
-                self.add(path, value, f"a list of {key.kind}")
-                return False
-            single = "string" if key.kind == "strings" else "integer"
-            valid = [self.scalar(key, single, item, f"{path}[{i}]") for i, item in enumerate(value)]
-            return all(valid)
-        return self.scalar(key, key.kind, value, path)
-
-    def scalar(self, key: Key, kind: str, value: object, path: str) -> bool:
-        types = {"string": str, "boolean": bool, "integer": int}
-        if type(value) is not types[kind]:
-            self.add(path, value, f"a {kind}" if kind != "integer" else "an integer")
-        elif isinstance(value, str) and key.choices and value not in key.choices:
-            close = difflib.get_close_matches(value, key.choices, n=1, cutoff=0.6)
-            hint = f"did you mean {close[0]!r}?" if close else ""
-            self.add(path, value, f"one of {', '.join(key.choices)}", hint)
-        elif isinstance(value, str) and not key.pattern.fullmatch(value):
-            self.add(path, value, key.shape or "a string without control characters")
-        else:
-            return True
-        return False
-
-    def strings(self, key: Key, value: object, path: str) -> bool:
-        """A table of strings under names that match `key.names`."""
-        if not isinstance(value, dict):
-            self.add(path, value, "a table of strings")
-            return False
-        wrong = [name for name in value if not key.names.fullmatch(name)]
-        for name in wrong:
-            self.add(f"{path}.{name}", name, f"a name that matches {key.names.pattern}")
-        valid = [self.scalar(key, "string", text, f"{path}.{name}") for name, text in value.items()]
-        return not wrong and all(valid)
-
-    def environment(self, value: object, path: str) -> bool:
-        if not isinstance(value, dict):
-            self.add(path, value, "a table of strings")
-            return False
-        before = len(self.problems)
-        for name, text in value.items():
-            if not schema.VARIABLE.fullmatch(name):
-                self.add(f"{path}.{name}", name, "a variable name: letters, digits and underscores")
-            elif name in schema.CONTROLLED:
-                self.add(f"{path}.{name}", _Words("a variable that other keys decide"), "any other variable",
-                         "use goos, goarch, level, cgo, cc, flags, cflags or extldflags")  # fmt: skip
-            elif not isinstance(text, str) or not schema.PLAIN.fullmatch(text):
-                self.add(f"{path}.{name}", text, "a string without control characters")
-        return len(self.problems) == before
-
-
-class _Words(str):
-    """Words of ours in the place of a value: shown without quotes."""
-
-    __slots__ = ()
-
-
-_NOTHING = _Words("nothing")
-
-
-def _show(value: object) -> str:
-    if isinstance(value, str):
-        return str(value) if isinstance(value, _Words) else repr(value)
-    if isinstance(value, dict):
-        return "a table"
-    return "a list" if isinstance(value, list) else repr(value)
-
-
 def _with_defaults(values: dict[str, Any], keys: tuple[Key, ...]) -> dict[str, Any]:
     return {key.name.replace("-", "_"): values.get(key.name, key.default) for key in keys}
 
@@ -265,14 +160,14 @@ def parse(data: bytes, path: Path) -> Matrix:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MatrixSyntax(f"{path}: not TOML", why=str(error), fix="correct the line that is named") from error
-    reader = _Reader()
+    reader = Reader()
     matrix = _matrix(reader, document, path)
     if reader.problems or matrix is None:
         raise MatrixError(str(path), tuple(reader.problems))
     return matrix
 
 
-def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | None:
+def _matrix(reader: Reader, document: dict[str, Any], path: Path) -> Matrix | None:
     tops = (
         "schema", "project", "go", "sbom", "provenance", "signing", "binaries", "targets", "fleet", "roots",
         "builders", "images", "workloads", "faults", "release", "overrides", "deploy", "pools",
@@ -281,7 +176,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         if name not in tops:
             reader.unknown(name, name, tops)
     if type(document.get("schema")) is not int or document["schema"] != schema.SCHEMA_VERSION:
-        got = document.get("schema", _NOTHING)
+        got = document.get("schema", NOTHING)
         reader.add("schema", got, f"{schema.SCHEMA_VERSION}, as the first line: schema = {schema.SCHEMA_VERSION}")
     project = reader.keys(reader.table(document.get("project", {}), "project"), schema.PROJECT, "project")
     go_table = reader.keys(reader.table(document.get("go", {}), "go"), schema.GO, "go")
@@ -290,7 +185,7 @@ def _matrix(reader: _Reader, document: dict[str, Any], path: Path) -> Matrix | N
         for name, keys in (("sbom", schema.SBOM), ("provenance", schema.PROVENANCE))
     )
     if formats.get("formats") == ():
-        reader.add("sbom.formats", _Words("an empty list"), f"at least one of {', '.join(schema.FORMATS)}")
+        reader.add("sbom.formats", Words("an empty list"), f"at least one of {', '.join(schema.FORMATS)}")
     _check_license(reader, project.get("license", ""))
     signing, wrong = trust.read(
         reader.keys(reader.table(document.get("signing", {}), "signing"), schema.SIGNING, "signing")
@@ -343,7 +238,7 @@ def _in_order(formats: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in schema.FORMATS if name in formats)
 
 
-def _builders(reader: _Reader, document: dict[str, Any]) -> tuple[BuilderSpec, ...]:
+def _builders(reader: Reader, document: dict[str, Any]) -> tuple[BuilderSpec, ...]:
     """The tables [builders.NAME], which may be absent."""
     if "builders" not in document:
         return ()
@@ -353,7 +248,7 @@ def _builders(reader: _Reader, document: dict[str, Any]) -> tuple[BuilderSpec, .
 
 
 def _images(
-    reader: _Reader, document: dict[str, Any], cells: tuple[Cell, ...], builders: tuple[BuilderSpec, ...]
+    reader: Reader, document: dict[str, Any], cells: tuple[Cell, ...], builders: tuple[BuilderSpec, ...]
 ) -> tuple[ImageSpec, ...]:
     """The tables [images.NAME], which may be absent."""
     if "images" not in document:
@@ -365,7 +260,7 @@ def _images(
 
 
 def _faults(
-    reader: _Reader, document: dict[str, Any], cells: tuple[Cell, ...], images: tuple[ImageSpec, ...]
+    reader: Reader, document: dict[str, Any], cells: tuple[Cell, ...], images: tuple[ImageSpec, ...]
 ) -> tuple[tuple[WorkloadSpec, ...], tuple[FaultSpec, ...]]:
     """The tables [workloads.NAME] and [faults.NAME], which may be absent."""
     raw = {
@@ -379,7 +274,7 @@ def _faults(
 
 
 def _deployment(
-    reader: _Reader, document: dict[str, Any], targets: tuple[str, ...]
+    reader: Reader, document: dict[str, Any], targets: tuple[str, ...]
 ) -> tuple[tuple[FleetHost, ...], tuple[RootImage, ...]]:
     """The tables [fleet.NAME] and [roots.NAME], which may be absent."""
     raw = {
@@ -392,7 +287,7 @@ def _deployment(
     return fleet, roots
 
 
-def _deploy(reader: _Reader, document: dict[str, Any]) -> tuple[Deploy, tuple[Pool, ...]]:
+def _deploy(reader: Reader, document: dict[str, Any]) -> tuple[Deploy, tuple[Pool, ...]]:
     """The tables [deploy] and [pools.NAME], which may be absent."""
     table = reader.keys(reader.table(document.get("deploy", {}), "deploy"), schema.DEPLOY, "deploy")
     raw = _named(reader, document, "pools", schema.POOL, schema.NAME) if "pools" in document else {}
@@ -401,7 +296,7 @@ def _deploy(reader: _Reader, document: dict[str, Any]) -> tuple[Deploy, tuple[Po
     return deploy, pools
 
 
-def _check_license(reader: _Reader, expression: str) -> None:
+def _check_license(reader: Reader, expression: str) -> None:
     """SBOM formats know only expressions of SPDX: another one would make every document invalid."""
     if not expression:
         return
@@ -416,7 +311,7 @@ def _check_license(reader: _Reader, expression: str) -> None:
         reader.add("project.license", expression, "an SPDX license expression", hint)
 
 
-def _check_module(reader: _Reader, go_table: dict[str, Any], root: Path) -> None:
+def _check_module(reader: Reader, go_table: dict[str, Any], root: Path) -> None:
     module = go_table.get("module", ".")
     if not module or PurePosixPath(module).is_absolute() or ".." in PurePosixPath(module).parts:
         reader.add("go.module", module, "a relative path that stays inside the project")
@@ -424,7 +319,7 @@ def _check_module(reader: _Reader, go_table: dict[str, Any], root: Path) -> None
         reader.add("go.module", module, "a path that stays inside the project", "it is a link that leads out of it")
 
 
-def _check_placeholders(reader: _Reader, flags: tuple[str, ...], path: str) -> None:
+def _check_placeholders(reader: Reader, flags: tuple[str, ...], path: str) -> None:
     for index, flag in enumerate(flags):
         rest = flag.replace("{version}", "")
         if "{" in rest or "}" in rest:
@@ -432,11 +327,11 @@ def _check_placeholders(reader: _Reader, flags: tuple[str, ...], path: str) -> N
 
 
 def _named(
-    reader: _Reader, document: dict[str, Any], name: str, keys: tuple[Key, ...], pattern: Any
+    reader: Reader, document: dict[str, Any], name: str, keys: tuple[Key, ...], pattern: Any
 ) -> dict[str, dict[str, Any]]:
     table = reader.table(document.get(name, {}), name)
     if not table:
-        reader.add(name, _NOTHING, f"at least one table [{name}.NAME]")
+        reader.add(name, NOTHING, f"at least one table [{name}.NAME]")
     folded: dict[str, str] = {}
     found = {}
     for entry, value in table.items():
@@ -452,7 +347,7 @@ def _named(
     return found
 
 
-def _binaries(reader: _Reader, document: dict[str, Any]) -> tuple[Binary, ...]:
+def _binaries(reader: Reader, document: dict[str, Any]) -> tuple[Binary, ...]:
     raw = _named(reader, document, "binaries", schema.BINARY, schema.BINARY_NAME)
     for name, values in raw.items():
         if schema.DOCUMENT_NAME.fullmatch(name):
@@ -467,7 +362,7 @@ def _binaries(reader: _Reader, document: dict[str, Any]) -> tuple[Binary, ...]:
 
 
 def _overrides(
-    reader: _Reader, document: dict[str, Any], targets: tuple[str, ...], binaries: tuple[str, ...]
+    reader: Reader, document: dict[str, Any], targets: tuple[str, ...], binaries: tuple[str, ...]
 ) -> tuple[dict[str, Any], ...]:
     listed = document.get("overrides", [])
     if not isinstance(listed, list):
@@ -488,7 +383,7 @@ def _overrides(
 
 
 def _cells(
-    reader: _Reader,
+    reader: Reader,
     binaries: tuple[Binary, ...],
     targets: dict[str, dict[str, Any]],
     overrides: tuple[dict[str, Any], ...],
@@ -513,6 +408,6 @@ def _cells(
     for name in targets:
         if name not in used:
             reader.add(
-                f"targets.{name}", _Words("a target that no binary is built for"), "a binary whose `targets` match"
+                f"targets.{name}", Words("a target that no binary is built for"), "a binary whose `targets` match"
             )
     return tuple(cells)

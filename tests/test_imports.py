@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_goinfo", "schema", "ccflags", "artifact", "process", "seccomp", "scripts"),
     ("_records", "target", "host"),
     ("_scan", "deployment", "deployspec", "builderspec", "faultspec", "releasespec", "trust"),
-    ("imagespec",),
+    ("imagespec", "reader"),
     ("matrix",),
     ("elf", "toolchain"),
     ("oci",),
