@@ -343,10 +343,14 @@ def test_the_examples_own_dockerfile_gives_the_same_image(shop: Path, engine: En
             (root / "pki").mkdir(exist_ok=True)
             shutil.copy(path, root / "pki")
         (root / ".dockerignore").write_text("dist\npki\n*.key\n")
-        start, end = MATRIX.index("[images.archprobe]"), MATRIX.index("[signing]")
+        store, targets, libc, end = (
+            MATRIX.index(head)
+            for head in ("[binaries.archstore]", "[targets.amd64]", "[targets.amd64-glibc]", "[signing]")
+        )
         nodes = ", ".join(f'"{platform}" = "{daemon.endpoint}"' for platform, daemon in daemons.items())
         (root / "matrix.toml").write_text(
-            MATRIX[:start]
+            MATRIX[:store]
+            + MATRIX[targets:libc]
             + '[images.archprobe]\ntargets = ["amd64", "arm64"]\ndockerfile = "src/Dockerfile"\nbuilder = "cluster"\n'
             'smoke = ["/healthz", "/arch"]\n\n[builders.cluster]\ndriver = "remote"\n'
             f"nodes = {{ {nodes} }}\n"
@@ -360,6 +364,7 @@ def test_the_examples_own_dockerfile_gives_the_same_image(shop: Path, engine: En
         must(root, "verify", **words)
         said = must(root, "run", "archprobe", DOCKER_HOST=engine.host, **words)
     assert said.splitlines()[-1].startswith("2 ran"), said
+    must(shop, "image", "archprobe")  # the direct engine's, to compare with
     for goarch in ("amd64", "arm64"):
         name = f"dist/images/archprobe.documents/linux-{goarch}.sbom.cdx.json"
         ours, direct = (json.loads((where / name).read_bytes()) for where in (root, shop))
