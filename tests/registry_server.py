@@ -473,6 +473,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits for an acknowledgement, 40 ms
     server_registry: RegistryServer
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
