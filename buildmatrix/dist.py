@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from buildmatrix.artifact import RECORD_SCHEMA, Artifact, Document, Inputs, Reco
 from buildmatrix.plan import PARTIAL
 
 STATE = ".state"
+_WRITING = "write."
+_ATTEMPTS = 100
 RECORD = "record.json"
 _LOCK_POLL_SECONDS = 0.1
 SBOMS = {"cyclonedx": "sbom.cdx.json", "spdx": "sbom.spdx.json"}
@@ -137,23 +140,33 @@ class Dist:
         each. They share their flushes: the disk is asked for all of them at once, and for each folder once.
         """
         fresh = [path for path, data in files.items() if not _holds(path, data)]
-        scratch = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in fresh}
-        try:
+        if not fresh:
+            return
+        with self._unfinished(fresh[0]) as folder:
+            scratch = {path: folder / str(number) for number, path in enumerate(fresh)}
             for path, partial in scratch.items():
                 with _explained(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
                     partial.write_bytes(files[path])
             _flush(scratch)
             for path, partial in scratch.items():
                 with _explained(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     partial.replace(path)
+        for place in dict.fromkeys(path.parent for path in fresh):
+            with _explained(place):
+                _sync_folder(place)
+
+    @contextlib.contextmanager
+    def _unfinished(self, path: Path) -> Iterator[Path]:
+        """A folder of this write's own among what never ships; what killed processes left there goes with it."""
+        place = self.root / PARTIAL
+        with _explained(path):
+            folder = _made_in(place)
+        try:
+            yield folder
         finally:
-            for partial in scratch.values():
-                with contextlib.suppress(OSError):  # where its folder is a file, there is nothing to remove
-                    partial.unlink()
-        for folder in dict.fromkeys(path.parent for path in scratch):
-            with _explained(folder):
-                _sync_folder(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            _sweep(place)
 
     def write_record(self, record: Record) -> None:
         """Write a cell's record.json."""
@@ -209,6 +222,36 @@ def _try_lock(stream: IO[str]) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _made_in(place: Path) -> Path:
+    """A new folder in `place`, which others remove whenever it is empty."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            place.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=f"{_WRITING}{os.getpid()}.", dir=place))
+    place.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_WRITING}{os.getpid()}.", dir=place))
+
+
+def _sweep(place: Path) -> None:
+    """Remove what writers left that are gone, and the folder itself where nothing else is in it."""
+    with contextlib.suppress(OSError):  # whoever removes it first has done the same
+        for left in place.glob(f"{_WRITING}*"):
+            writer = left.name.removeprefix(_WRITING).partition(".")[0]
+            if writer.isdecimal() and not _alive(int(writer)):
+                shutil.rmtree(left, ignore_errors=True)
+        place.rmdir()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
     return True
 
 

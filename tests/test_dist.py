@@ -9,6 +9,7 @@ import os
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,16 @@ def test_locks_exclude_other_threads(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == [1] * 4
+
+
+def test_writers_beside_each_other_lose_nothing_and_sweep_what_the_dead_left(tmp_path: Path) -> None:
+    made = Dist(tmp_path / "dist")
+    dead = made.root / ".partial" / "write.4194399.abc"  # above the greatest process id of Linux
+    dead.mkdir(parents=True)
+    (dead / "0").write_text("half")
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(made.write, made.root / f"cell-{n % 5}" / f"file-{n}", b"%d" % n) for n in range(200)]
+        for job in jobs:
+            job.result()
+    assert sorted(path.name for path in made.entries()) == sorted(f"file-{n}" for n in range(200))
+    assert not (made.root / ".partial").exists()
