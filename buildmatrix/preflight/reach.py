@@ -8,6 +8,7 @@ proves one thing only: that a certain external function is called.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ class State:
     compared: tuple[int, int, int] | None = None
 
 
-class Tracer:
+class Tracer(abc.ABC):
     """What both machines share: code bytes, the names behind GOT slots, calls into libraries."""
 
     argument_registers: tuple[int, ...] = ()
@@ -72,13 +73,13 @@ class Tracer:
             if name in NEVER_RETURN or not self.returned(state, name):
                 return
 
+    @abc.abstractmethod
     def step(self, state: State) -> str | None:
         """One instruction; the name of an external function that it transfers to, or None."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def leave(self, state: State) -> None:
         """Return from the external function just entered."""
-        raise NotImplementedError
 
     def returned(self, state: State, name: str) -> bool:
         """Go on behind a call into a library; False where there is nothing to go on with."""
@@ -97,9 +98,9 @@ class Tracer:
         state.compared = None
         return True
 
+    @abc.abstractmethod
     def enter(self, state: State, address: int) -> None:
         """Begin a function whose return ends the trace."""
-        raise NotImplementedError
 
     def code(self, address: int, length: int) -> bytes:
         """Bytes at an address of executable memory."""

@@ -23,6 +23,19 @@ def _pairs(release: Release) -> Iterator[tuple[Image, Planned] | Broken]:
                 yield image, planned
 
 
+def _read(release: Release) -> Iterator[tuple[Image, Planned, tuple[Program, ...]] | Broken]:
+    """The same with the image's programs; an image that cannot be read cannot be judged."""
+    for pair in _pairs(release):
+        if isinstance(pair, Broken):
+            yield pair
+            continue
+        image, planned = pair
+        if isinstance(image.programs, Missing):
+            yield unknown(f"the bytes of {image.platform} are not known", image.programs.why, _AGAIN)
+        else:
+            yield image, planned, image.programs
+
+
 def _floor(release: Release) -> Iterator[Broken]:
     for pair in _pairs(release):
         if isinstance(pair, Broken):
@@ -46,16 +59,13 @@ def _floor(release: Release) -> Iterator[Broken]:
 
 
 def _pages(release: Release) -> Iterator[Broken]:
-    for pair in _pairs(release):
-        if isinstance(pair, Broken):
-            yield pair
+    for known in _read(release):
+        if isinstance(known, Broken):
+            yield known
             continue
-        image, planned = pair
-        if isinstance(image.programs, Missing):
-            yield unknown(f"the bytes of {image.platform} are not known", image.programs.why, _AGAIN)
-            continue
+        image, planned, programs = known
         promised = sorted({size for binary in planned.binaries for size in binary.page_sizes})
-        for program in image.programs:
+        for program in programs:
             if program.foreign:
                 continue  # data there, or MACHINES' to tell
             sizes = [size for size in promised if program.pages.get(size)]
@@ -71,15 +81,12 @@ def _pages(release: Release) -> Iterator[Broken]:
 
 
 def _machines(release: Release) -> Iterator[Broken]:
-    for pair in _pairs(release):
-        if isinstance(pair, Broken):
-            yield pair
+    for known in _read(release):
+        if isinstance(known, Broken):
+            yield known
             continue
-        image, planned = pair
-        if isinstance(image.programs, Missing):
-            yield unknown(f"the bytes of {image.platform} are not known", image.programs.why, _AGAIN)
-            continue
-        for program in image.programs:
+        image, planned, programs = known
+        for program in programs:
             allowed = any(fnmatch.fnmatchcase(program.path, glob) for glob in planned.foreign)
             if program.foreign and not allowed:
                 yield Broken(
